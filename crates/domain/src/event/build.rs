@@ -1,0 +1,166 @@
+//! The constructors of events: from borrowed fields to the finished text, written once.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    CloudEvent, Event, EventType, FailedData, FulfilledData, PulledItem, RejectedData, ReviewData, ReviewReason, SPEC_VERSION,
+    data_schema,
+};
+use crate::{
+    DeadLetterId, EventId, PartnerId, PublicId, PurchaseId, RequestId, SessionId, Time, TxHash,
+    command::{PurchaseCommand, Rejected},
+    evidence::Evidence,
+    item::Pull,
+    reason::{Failure, ReviewCode},
+    trace::TraceContext,
+};
+
+/// The purchase that an event is about, and which event of it this is.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub partner: &'a PartnerId,
+    pub purchase_id: PurchaseId,
+    pub command: &'a PurchaseCommand,
+    /// From 1; rises with every event of the purchase.
+    pub sequence: u64,
+    /// When it happened.
+    pub time: Time,
+    pub trace: Option<&'a TraceContext>,
+}
+
+/// What the upstream, the inventory or a person told of a fulfilled purchase.
+#[derive(Debug, Clone, Copy)]
+pub struct Fulfilled<'a> {
+    pub session_id: Option<&'a SessionId>,
+    pub public_id: Option<&'a PublicId>,
+    pub tx_hash: Option<&'a TxHash>,
+    pub pulls: &'a [Pull],
+    pub recovered: bool,
+    /// Told only when `recovered`.
+    pub evidence: Option<&'a Evidence>,
+}
+
+pub fn fulfilled(subject: &Subject<'_>, fulfilled: &Fulfilled<'_>) -> Event {
+    let command = subject.command;
+    let data = FulfilledData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        purchase_id: subject.purchase_id,
+        pack_id: command.pack_id.clone(),
+        amount: command.amount,
+        session_id: fulfilled.session_id.cloned(),
+        public_id: fulfilled.public_id.cloned(),
+        tx_hash: fulfilled.tx_hash.cloned(),
+        items: fulfilled.pulls.iter().map(PulledItem::from).collect(),
+        recovered: fulfilled.recovered,
+        evidence: fulfilled.evidence.filter(|_| fulfilled.recovered).map(Cow::Borrowed),
+    };
+    subject.head(EventType::PurchaseFulfilled).finish(data)
+}
+
+pub fn failed(subject: &Subject<'_>, failure: &Failure) -> Event {
+    let command = subject.command;
+    let data = FailedData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        purchase_id: subject.purchase_id,
+        pack_id: command.pack_id.clone(),
+        amount: command.amount,
+        reason: Cow::Borrowed(failure),
+    };
+    subject.head(EventType::PurchaseFailed).finish(data)
+}
+
+pub fn review(subject: &Subject<'_>, code: ReviewCode, message: &str, evidence: Option<&Evidence>) -> Event {
+    let command = subject.command;
+    let data = ReviewData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        purchase_id: subject.purchase_id,
+        reason: ReviewReason { code, message: Cow::Borrowed(message) },
+        evidence: evidence.map(Cow::Borrowed),
+    };
+    subject.head(EventType::PurchaseReview).finish(data)
+}
+
+/// The one event of a dead letter. `time`: when it was taken in.
+pub fn rejected(
+    partner: &PartnerId,
+    dead_letter_id: DeadLetterId,
+    rejected: &Rejected,
+    time: Time,
+    trace: Option<&TraceContext>,
+) -> Event {
+    let data = RejectedData {
+        request_id: rejected.request_id.clone(),
+        user_id: rejected.user_id.clone(),
+        errors: Cow::Borrowed(&rejected.problems),
+        dead_letter_id,
+    };
+    let request_id = rejected.request_id.as_ref();
+    Head { kind: EventType::CommandRejected, partner, subject: dead_letter_id.0, sequence: 1, request_id, time, trace }
+        .finish(data)
+}
+
+/// What the envelope says.
+struct Head<'a> {
+    kind: EventType,
+    partner: &'a PartnerId,
+    subject: Uuid,
+    sequence: u64,
+    request_id: Option<&'a RequestId>,
+    time: Time,
+    trace: Option<&'a TraceContext>,
+}
+
+impl<'a> Subject<'a> {
+    fn head(&self, kind: EventType) -> Head<'a> {
+        Head {
+            kind,
+            partner: self.partner,
+            subject: self.purchase_id.0,
+            sequence: self.sequence,
+            request_id: Some(&self.command.request_id),
+            time: self.time,
+            trace: self.trace,
+        }
+    }
+}
+
+impl Head<'_> {
+    fn finish(self, data: impl Serialize) -> Event {
+        let id = EventId::of(self.subject, self.sequence);
+        let event = CloudEvent {
+            specversion: Cow::Borrowed(SPEC_VERSION),
+            id,
+            source: format!("/clawback/{}", self.partner).into(),
+            kind: self.kind,
+            subject: self.subject.to_string().into(),
+            time: self.time,
+            datacontenttype: Cow::Borrowed("application/json"),
+            dataschema: data_schema(self.kind).into(),
+            sequence: format!("{:020}", self.sequence).into(),
+            traceparent: self.trace.map(|trace| trace.traceparent().into()),
+            tracestate: self.trace.and_then(TraceContext::tracestate).map(Cow::Borrowed),
+            data,
+        };
+        let body = serde_json::to_string(&event).expect("an event is text, numbers and JSON text");
+        Event {
+            id,
+            kind: self.kind,
+            partner: self.partner.clone(),
+            subject: self.subject,
+            sequence: self.sequence,
+            request_id: self.request_id.cloned(),
+            time: self.time,
+            trace: self.trace.cloned(),
+            body: Arc::from(body),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The `data` of each event type. The published schemas are generated from these types.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::PulledItem;
+use crate::{
+    DeadLetterId, PackId, PublicId, PurchaseId, RequestId, SessionId, TxHash, UserId,
+    command::{Metadata, Problem},
+    evidence::Evidence,
+    reason::{Failure, ReviewCode},
+};
+
+/// The upstream said that the purchase is fulfilled, or reconciliation proved it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PurchaseFulfilled")]
+pub struct FulfilledData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub purchase_id: PurchaseId,
+    pub pack_id: PackId,
+    pub amount: u32,
+    /// `null` when it was recovered without the upstream's answer.
+    pub session_id: Option<SessionId>,
+    pub public_id: Option<PublicId>,
+    pub tx_hash: Option<TxHash>,
+    pub items: Vec<PulledItem<'a>>,
+    /// The upstream's answer was lost; the items were found in the inventory, or by a person.
+    pub recovered: bool,
+    /// Only when recovered: how that was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Cow<'a, Evidence>>,
+}
+
+/// The purchase surely had no effect, or was cancelled upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PurchaseFailed")]
+pub struct FailedData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub purchase_id: PurchaseId,
+    pub pack_id: PackId,
+    pub amount: u32,
+    pub reason: Cow<'a, Failure>,
+}
+
+/// A person must decide, or time. A final event may still follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PurchaseReview")]
+pub struct ReviewData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub purchase_id: PurchaseId,
+    pub reason: ReviewReason<'a>,
+    pub evidence: Option<Cow<'a, Evidence>>,
+}
+
+/// Why a purchase is in review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReviewReason<'a> {
+    pub code: ReviewCode,
+    pub message: Cow<'a, str>,
+}
+
+/// The message was not taken as a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CommandRejected")]
+pub struct RejectedData<'a> {
+    /// `null` when unreadable.
+    pub request_id: Option<RequestId>,
+    /// `null` when unreadable.
+    pub user_id: Option<UserId>,
+    /// Everything that is wrong with it.
+    pub errors: Cow<'a, [Problem]>,
+    /// The kept message.
+    pub dead_letter_id: DeadLetterId,
+}
