@@ -1,0 +1,63 @@
+//! Attempts and their facts: written by token only, whatever the purchase's state, and once.
+
+use std::collections::BTreeMap;
+
+use clawback_domain::{AttemptToken, PurchaseId, SessionId, Time, answer::Answer, change::Fact, purchase::Attempt};
+
+use super::{Committed, Tables, text};
+use crate::{AttemptRecord, StoreError};
+
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// In order of number.
+    rows: BTreeMap<PurchaseId, Vec<AttemptRecord>>,
+    tokens: BTreeMap<AttemptToken, (PurchaseId, usize)>,
+}
+
+impl Attempts {
+    pub(super) fn of(&self, id: PurchaseId) -> &[AttemptRecord] {
+        self.rows.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &AttemptRecord> {
+        self.rows.values().flatten()
+    }
+
+    /// The purchase whose attempt `token` is.
+    pub(super) fn purchase(&self, token: AttemptToken) -> Option<PurchaseId> {
+        self.tokens.get(&token).map(|(purchase, _)| *purchase)
+    }
+
+    pub(super) fn begin(&mut self, purchase: PurchaseId, attempt: Attempt) {
+        let rows = self.rows.entry(purchase).or_default();
+        self.tokens.insert(attempt.token, (purchase, rows.len()));
+        rows.push(AttemptRecord { purchase, attempt, fact: None });
+    }
+
+    /// The attempt of `token`, if it has no fact yet.
+    fn unanswered(&mut self, token: AttemptToken) -> Option<&mut AttemptRecord> {
+        let (purchase, place) = self.tokens.get(&token)?;
+        self.rows.get_mut(purchase)?.get_mut(*place).filter(|row| row.fact.is_none())
+    }
+}
+
+impl Tables {
+    pub(super) fn record_fact(&mut self, fact: Fact) -> Result<(), StoreError> {
+        text::check_fact(&fact)?;
+        self.write_fact(fact);
+        Ok(())
+    }
+
+    /// A session alone reads back as an answer without items.
+    pub(super) fn record_bare_session(&mut self, token: AttemptToken, session: SessionId, at: Time) -> Result<(), StoreError> {
+        self.record_fact(Fact { token, answer: Answer::Done { session, nfts: Vec::new() }, at })
+    }
+
+    /// Of a token that nobody has, nothing is written: there is no row to write it to.
+    pub(super) fn write_fact(&mut self, fact: Fact) {
+        let Some(row) = self.attempts.unanswered(fact.token) else { return };
+        row.fact = Some(fact.clone());
+        let purchase = row.purchase;
+        self.commits.push(Committed::Fact { purchase, fact });
+    }
+}

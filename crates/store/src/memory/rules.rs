@@ -1,0 +1,99 @@
+//! The invariants of a write. Breaking one is our own mistake, and it is found here, at the write that makes it, rather than by
+//! whoever stumbles over the row later. SQL keeps some of them with constraints; all of them refuse the write.
+
+use clawback_domain::{
+    event::Event,
+    item::Pull,
+    purchase::{Attempt, Purchase, State, StateName},
+    timeline::Entry,
+};
+
+use super::{events::Log, facts::Attempts, listing::Shelf};
+use crate::StoreError;
+
+type Rule = Result<(), StoreError>;
+
+fn must(holds: bool, otherwise: &str) -> Rule {
+    if holds { Ok(()) } else { Err(StoreError::Refused(otherwise.into())) }
+}
+
+/// A row that is not final must be found again; a final one must never be.
+pub(super) fn due(purchase: &Purchase) -> Rule {
+    let is_final = purchase.state.name().is_final();
+    must(purchase.due_at.is_none() == is_final, "a purchase has a due time exactly while it is not final")
+}
+
+/// What no change may touch. That the version rises by one is the guard that let the change through.
+pub(super) fn transition(before: &Purchase, after: &Purchase) -> Rule {
+    must(!before.state.name().is_final(), "a final purchase never changes")?;
+    let same = before.partner == after.partner
+        && before.digest == after.digest
+        && before.created_at == after.created_at
+        && before.command.request_id == after.command.request_id;
+    must(same, "a purchase keeps its partner, its command and its birth")?;
+    must(after.attempts >= before.attempts, "attempts are never uncounted")?;
+    must(
+        before.state.session().is_none_or(|session| Some(session) == after.state.session() || resolved(before, after)),
+        "a session is never forgotten",
+    )
+}
+
+/// A person's word may replace a session, or call again without it.
+fn resolved(before: &Purchase, after: &Purchase) -> bool {
+    before.state.name() == StateName::Review && matches!(after.state.name(), StateName::Pending | StateName::Accepted)
+}
+
+/// The timeline folds to the row: one entry a version, none beyond it.
+pub(super) fn entries(purchase: &Purchase, entries: &[Entry]) -> Rule {
+    must(entries.iter().all(|entry| entry.purchase == purchase.id), "an entry tells of its own purchase")?;
+    must(entries.is_sorted_by(|a, b| a.version < b.version), "there is one entry for a version")?;
+    let Some(last) = entries.last() else { return Ok(()) };
+    must(last.version == purchase.version && last.to == purchase.state.name(), "the last entry tells how the purchase stands")
+}
+
+/// The door opens only with an attempt row behind it.
+pub(super) fn attempt(after: &Purchase, begun: Option<&Attempt>, attempts: &Attempts) -> Rule {
+    if let Some(begun) = begun {
+        must(attempts.purchase(begun.token).is_none(), "a token is drawn for one attempt")?;
+        let numbered = attempts.of(after.id).iter().all(|row| row.attempt.number < begun.number);
+        must(numbered && begun.number == after.attempts, "attempts are numbered in order")?;
+    }
+    match &after.state {
+        State::Initiating(current) => must(
+            begun == Some(current) || attempts.purchase(current.token) == Some(after.id),
+            "a purchase is called only with its attempt stored",
+        ),
+        State::Accepted { .. }
+        | State::Pending(_)
+        | State::Reconciling(_)
+        | State::Review(_)
+        | State::Fulfilled(_)
+        | State::Failed { .. } => must(begun.is_none(), "an attempt begins with its purchase initiating"),
+    }
+}
+
+/// Items are drawn once, by what was fulfilled.
+pub(super) fn pulls(after: &Purchase, pulls: &[Pull], shelf: &Shelf) -> Rule {
+    must(pulls.is_empty() || after.state.name() == StateName::Fulfilled, "only a fulfilled purchase has pulls")?;
+    must(pulls.iter().all(|pull| pull.purchase == after.id && pull.partner == after.partner), "a pull is its purchase's")?;
+    must(pulls.is_sorted_by(|a, b| a.position < b.position), "pulls stand in order")?;
+    must(!pulls.iter().any(|pull| shelf.has_pull(pull)), "a pull is drawn once")
+}
+
+/// What is announced is announced in the same write, once.
+pub(super) fn event(before: &Purchase, after: &Purchase, event: Option<&Event>, log: &Log) -> Rule {
+    let announced = after.state.name().is_announced() && after.state.name() != before.state.name();
+    must(!announced || event.is_some(), "what the partner must know is told in the same write")?;
+    let expected = before.sequence + u64::from(event.is_some());
+    must(after.sequence == expected, "the sequence counts the events")?;
+    let Some(event) = event else { return Ok(()) };
+    must(
+        event.subject == after.id.0 && event.sequence == after.sequence && event.partner == after.partner,
+        "an event is its purchase's",
+    )?;
+    new_event(event, log)
+}
+
+pub(super) fn new_event(event: &Event, log: &Log) -> Rule {
+    must(!log.has(event), "a subject has one event of a sequence")
+}

@@ -1,0 +1,54 @@
+use clawback_domain::{
+    PullId, PurchaseId,
+    item::{Expiry, Pull},
+};
+use sea_orm::entity::prelude::*;
+
+use super::{count, id};
+use crate::{StoreError, sql::json};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "pulls")]
+pub struct Model {
+    pub id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub partner: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub purchase: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub position: i64,
+    pub created_at: ChronoDateTimeUtc,
+    pub expires_at: Option<ChronoDateTimeUtc>,
+    pub expiry_known: bool,
+    pub pack_id: String,
+    pub item: String,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for Pull {
+    type Error = StoreError;
+
+    fn try_from(row: Model) -> Result<Self, StoreError> {
+        Ok(Pull {
+            id: PullId(row.id),
+            purchase: PurchaseId(row.purchase),
+            position: count("position", row.position)?,
+            partner: id("partner", &row.partner)?,
+            user_id: id("user_id", &row.user_id)?,
+            pack_id: id("pack_id", &row.pack_id)?,
+            item: json::read("item", &row.item)?,
+            created_at: row.created_at,
+            expiry: match (row.expiry_known, row.expires_at) {
+                (false, _) => Expiry::NotRead,
+                (true, None) => Expiry::Never,
+                (true, Some(at)) => Expiry::At(at),
+            },
+        })
+    }
+}

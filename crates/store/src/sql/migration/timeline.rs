@@ -1,0 +1,15 @@
+//! The timeline of each purchase: one entry a version.
+
+pub const TABLE: &str = "
+CREATE TABLE timeline (
+    purchase {uuid} NOT NULL,
+    version bigint NOT NULL,
+    at {time} NOT NULL,
+    what {text} NOT NULL,
+    was {text},
+    became {text} NOT NULL,
+    note {text} NOT NULL,
+    person {text},
+    PRIMARY KEY (purchase, version)
+);
+";

@@ -1,0 +1,428 @@
+//! A batch as statements: first what decides (facts, inserts, transitions, marks), then what hangs on those rows that were really
+//! inserted or changed. Nothing of a caller that lost its row is written but its fact.
+//!
+//! Every statement goes through its rows in id order and tables come in the same order in every transaction, so that two batches
+//! that meet wait for each other instead of deadlocking.
+
+use std::collections::{BTreeMap, HashSet};
+
+use clawback_domain::{
+    EventId, Time,
+    change::{Change, Fact, Insertion},
+    clock::after,
+    event::Event,
+    item::{Expiry, Pull},
+    purchase::{Attempt, Purchase},
+    timeline::Entry,
+};
+use sea_orm::sqlx;
+use uuid::Uuid;
+
+use super::{
+    batch::Write,
+    json,
+    statement::{Bulk, Cell, Kind, Rows, Step, Tx},
+};
+use crate::{FIRST_LOOK, Sent};
+
+type Written<T> = Result<T, sqlx::Error>;
+
+/// What became of one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// An insert, a transition, a fact or marks: it stands.
+    Written,
+    /// The key of an insert was taken before; nothing of it was written.
+    Taken,
+    /// A transition did not fit; nothing but its fact was written.
+    Lost,
+}
+
+/// Executes all of `writes`; the results are in the same order. Nothing stands before the transaction is committed.
+pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
+    let facts = writes.iter().filter_map(|write| match write {
+        Write::Apply(change) => change.fact.as_ref(),
+        Write::Fact(fact) => Some(&**fact),
+        Write::Insert(_) | Write::Sent(_) => None,
+    });
+    let rows = [
+        (&FACTS, fact_rows(facts)?),
+        (&INSERTIONS, insertion_rows(writes.iter().filter_map(|write| insertion(write)))?),
+        (&CHANGES, change_rows(writes.iter().filter_map(|write| change(write)))?),
+        (&MARKS, mark_rows(writes)),
+    ];
+    let [_, inserted, changed, _] = tx.together(rows).await?;
+    let standing = Standing::new(writes, &inserted, &changed);
+    if !standing.is_empty() {
+        tx.only_insert().await?;
+        tx.together(standing.rows()?).await?;
+    }
+    let done = |write: &&Write| match write {
+        Write::Insert(insertion) if !inserted.contains(&insertion.purchase.id.0) => Done::Taken,
+        Write::Apply(change) if !changed.contains(&change.after.id.0) => Done::Lost,
+        Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) => Done::Written,
+    };
+    Ok(writes.iter().map(done).collect())
+}
+
+fn insertion(write: &Write) -> Option<&Insertion> {
+    if let Write::Insert(insertion) = write { Some(insertion) } else { None }
+}
+
+fn change(write: &Write) -> Option<&Change> {
+    if let Write::Apply(change) = write { Some(change) } else { None }
+}
+
+/// What hangs on the writes whose row was really written.
+struct Standing<'a> {
+    attempts: Vec<(Uuid, &'a Attempt)>,
+    events: Vec<&'a Event>,
+    pulls: Vec<&'a Pull>,
+    entries: Vec<&'a Entry>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(writes: &[&'a Write], inserted: &HashSet<Uuid>, changed: &HashSet<Uuid>) -> Self {
+        let mut standing = Self { attempts: Vec::new(), events: Vec::new(), pulls: Vec::new(), entries: Vec::new() };
+        for write in writes {
+            match write {
+                Write::Insert(insertion) if inserted.contains(&insertion.purchase.id.0) => {
+                    standing.attempts.extend(insertion.attempt.iter().map(|attempt| (insertion.purchase.id.0, attempt)));
+                    standing.entries.extend(&insertion.entries);
+                }
+                Write::Apply(change) if changed.contains(&change.after.id.0) => {
+                    standing.attempts.extend(change.attempt.iter().map(|attempt| (change.after.id.0, attempt)));
+                    standing.events.extend(&change.event);
+                    standing.pulls.extend(&change.pulls);
+                    standing.entries.extend(&change.entry);
+                }
+                Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) => {}
+            }
+        }
+        standing
+    }
+
+    fn is_empty(&self) -> bool {
+        self.attempts.is_empty() && self.events.is_empty() && self.pulls.is_empty() && self.entries.is_empty()
+    }
+
+    fn rows(&self) -> Written<[Step<'a>; 4]> {
+        Ok([
+            (&ATTEMPTS, attempt_rows(&self.attempts)),
+            (&EVENTS, event_rows(&self.events)),
+            (&PULLS, pull_rows(&self.pulls)?),
+            (&ENTRIES, entry_rows(&self.entries)),
+        ])
+    }
+}
+
+static FACTS: Bulk = Bulk {
+    columns: &[("token", Kind::Uuid), ("answered_at", Kind::Time), ("outcome", Kind::Text), ("answer", Kind::Text)],
+    then: "UPDATE attempts SET answered_at = n_answered_at, outcome = n_outcome, answer = n_answer
+        FROM v WHERE token = n_token AND answered_at IS NULL",
+    returns: false,
+};
+
+fn fact_rows<'a>(facts: impl Iterator<Item = &'a Fact>) -> Written<Rows<'a>> {
+    let mut facts: Vec<_> = facts.collect();
+    facts.sort_unstable_by_key(|fact| fact.token);
+    let mut rows = Rows::new(&FACTS);
+    for fact in facts {
+        let answer = json::answer_text(&fact.answer)?;
+        rows.push([Cell::id(fact.token.0), Cell::at(fact.at), Cell::text(fact.answer.name()), Cell::owned(Some(answer))]);
+    }
+    Ok(rows)
+}
+
+/// Returns the ids that were not there before. Within a batch each id has one caller, so an id here is that caller's.
+static INSERTIONS: Bulk = Bulk {
+    columns: &[
+        ("id", Kind::Uuid),
+        ("amount", Kind::BigInt),
+        ("digest", Kind::Bytes),
+        ("created_at", Kind::Time),
+        ("not_after", Kind::Time),
+        ("partner", Kind::Text),
+        ("request_id", Kind::Text),
+        ("user_id", Kind::Text),
+        ("pack_id", Kind::Text),
+        ("metadata", Kind::Text),
+        ("traceparent", Kind::Text),
+        ("tracestate", Kind::Text),
+        ("version", Kind::BigInt),
+        ("due_at", Kind::Time),
+        ("nudges", Kind::BigInt),
+        ("attempts", Kind::BigInt),
+        ("panics", Kind::BigInt),
+        ("sequence", Kind::BigInt),
+        ("updated_at", Kind::Time),
+        ("state", Kind::Text),
+        ("waiting_code", Kind::Text),
+        ("session_id", Kind::Text),
+        ("detail", Kind::Text),
+    ],
+    then: "INSERT INTO purchases (id, amount, digest, created_at, not_after, partner, request_id, user_id, pack_id, metadata,
+            traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
+            waiting_code, session_id, detail)
+        SELECT n_id, n_amount, n_digest, n_created_at, n_not_after, n_partner, n_request_id, n_user_id, n_pack_id, n_metadata,
+            n_traceparent, n_tracestate, n_version, n_due_at, n_due_at, n_nudges, n_attempts, n_panics, n_sequence,
+            n_updated_at, n_state, n_waiting_code, n_session_id, n_detail
+        FROM v WHERE TRUE ON CONFLICT (id) DO NOTHING RETURNING id",
+    returns: true,
+};
+
+fn insertion_rows<'a>(all: impl Iterator<Item = &'a Insertion>) -> Written<Rows<'a>> {
+    let mut purchases: Vec<_> = all.map(|insertion| &insertion.purchase).collect();
+    purchases.sort_unstable_by_key(|purchase| purchase.id);
+    let mut rows = Rows::new(&INSERTIONS);
+    for purchase in purchases {
+        let Purchase { command, trace, .. } = purchase;
+        let state = json::state_columns(&purchase.state)?;
+        rows.push([
+            Cell::id(purchase.id.0),
+            Cell::count(command.amount),
+            Cell::Bytes(&purchase.digest.0),
+            Cell::at(purchase.created_at),
+            Cell::Time(command.not_after),
+            Cell::text(purchase.partner.as_str()),
+            Cell::text(command.request_id.as_str()),
+            Cell::text(command.user_id.as_str()),
+            Cell::text(command.pack_id.as_str()),
+            Cell::maybe(command.metadata.as_ref().map(|metadata| metadata.as_str())),
+            Cell::text(trace.traceparent()),
+            Cell::maybe(trace.tracestate()),
+            Cell::BigInt(purchase.version),
+            Cell::Time(purchase.due_at),
+            Cell::count(purchase.nudges),
+            Cell::count(purchase.attempts),
+            Cell::count(purchase.panics),
+            Cell::BigInt(purchase.sequence.cast_signed()),
+            Cell::at(purchase.updated_at),
+            Cell::text(state.name.as_str()),
+            Cell::maybe(state.waiting.map(|code| code.as_str())),
+            Cell::maybe(state.session.map(|session| session.as_str())),
+            Cell::owned(state.detail),
+        ]);
+    }
+    Ok(rows)
+}
+
+/// Returns the ids whose row had the version before. `look_at` moves only when the row becomes due earlier, or never again: moves that make it due later touch no index.
+static CHANGES: Bulk = Bulk {
+    columns: &[
+        ("id", Kind::Uuid),
+        ("version", Kind::BigInt),
+        ("due_at", Kind::Time),
+        ("nudges", Kind::BigInt),
+        ("attempts", Kind::BigInt),
+        ("panics", Kind::BigInt),
+        ("sequence", Kind::BigInt),
+        ("updated_at", Kind::Time),
+        ("state", Kind::Text),
+        ("waiting_code", Kind::Text),
+        ("session_id", Kind::Text),
+        ("detail", Kind::Text),
+    ],
+    then: "UPDATE purchases SET version = n_version, due_at = n_due_at,
+            look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
+            nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
+            state = n_state, waiting_code = n_waiting_code, session_id = n_session_id, detail = n_detail
+        FROM v WHERE id = n_id AND version = n_version - 1 RETURNING id",
+    returns: true,
+};
+
+fn change_rows<'a>(all: impl Iterator<Item = &'a Change>) -> Written<Rows<'a>> {
+    let mut purchases: Vec<_> = all.map(|change| &change.after).collect();
+    purchases.sort_unstable_by_key(|purchase| purchase.id);
+    let mut rows = Rows::new(&CHANGES);
+    for purchase in purchases {
+        let state = json::state_columns(&purchase.state)?;
+        rows.push([
+            Cell::id(purchase.id.0),
+            Cell::BigInt(purchase.version),
+            Cell::Time(purchase.due_at),
+            Cell::count(purchase.nudges),
+            Cell::count(purchase.attempts),
+            Cell::count(purchase.panics),
+            Cell::BigInt(purchase.sequence.cast_signed()),
+            Cell::at(purchase.updated_at),
+            Cell::text(state.name.as_str()),
+            Cell::maybe(state.waiting.map(|code| code.as_str())),
+            Cell::maybe(state.session.map(|session| session.as_str())),
+            Cell::owned(state.detail),
+        ]);
+    }
+    Ok(rows)
+}
+
+static ATTEMPTS: Bulk = Bulk {
+    columns: &[
+        ("token", Kind::Uuid),
+        ("purchase", Kind::Uuid),
+        ("number", Kind::BigInt),
+        ("started_at", Kind::Time),
+        ("send_by", Kind::Time),
+        ("deadline", Kind::Time),
+    ],
+    then: "INSERT INTO attempts (token, purchase, number, started_at, send_by, deadline)
+        SELECT n_token, n_purchase, n_number, n_started_at, n_send_by, n_deadline FROM v",
+    returns: false,
+};
+
+fn attempt_rows<'a>(attempts: &[(Uuid, &'a Attempt)]) -> Rows<'a> {
+    let mut rows = Rows::new(&ATTEMPTS);
+    for (purchase, attempt) in attempts {
+        rows.push([
+            Cell::id(attempt.token.0),
+            Cell::id(*purchase),
+            Cell::count(attempt.number),
+            Cell::at(attempt.started_at),
+            Cell::at(attempt.send_by),
+            Cell::at(attempt.deadline),
+        ]);
+    }
+    rows
+}
+
+pub static EVENTS: Bulk = Bulk {
+    columns: &[
+        ("id", Kind::Uuid),
+        ("subject", Kind::Uuid),
+        ("sequence", Kind::BigInt),
+        ("time", Kind::Time),
+        ("look_at", Kind::Time),
+        ("kind", Kind::Text),
+        ("partner", Kind::Text),
+        ("request_id", Kind::Text),
+        ("traceparent", Kind::Text),
+        ("tracestate", Kind::Text),
+        ("body", Kind::Text),
+    ],
+    then: "INSERT INTO events (id, subject, sequence, time, look_at, kind, partner, request_id, traceparent, tracestate, body)
+        SELECT n_id, n_subject, n_sequence, n_time, n_look_at, n_kind, n_partner, n_request_id, n_traceparent, n_tracestate,
+            n_body FROM v",
+    returns: false,
+};
+
+pub fn event_rows<'a>(events: &[&'a Event]) -> Rows<'a> {
+    let mut rows = Rows::new(&EVENTS);
+    for event in events {
+        rows.push([
+            Cell::id(event.id.0),
+            Cell::id(event.subject),
+            Cell::BigInt(event.sequence.cast_signed()),
+            Cell::at(event.time),
+            Cell::at(after(event.time, FIRST_LOOK)),
+            Cell::text(event.kind.as_str()),
+            Cell::text(event.partner.as_str()),
+            Cell::maybe(event.request_id.as_ref().map(|request| request.as_str())),
+            Cell::maybe(event.trace.as_ref().map(|trace| trace.traceparent())),
+            Cell::maybe(event.trace.as_ref().and_then(|trace| trace.tracestate())),
+            Cell::text(&event.body),
+        ]);
+    }
+    rows
+}
+
+static PULLS: Bulk = Bulk {
+    columns: &[
+        ("id", Kind::Uuid),
+        ("purchase", Kind::Uuid),
+        ("position", Kind::BigInt),
+        ("created_at", Kind::Time),
+        ("expires_at", Kind::Time),
+        ("expiry_known", Kind::Bool),
+        ("partner", Kind::Text),
+        ("user_id", Kind::Text),
+        ("pack_id", Kind::Text),
+        ("item", Kind::Text),
+    ],
+    then: "INSERT INTO pulls (id, purchase, position, created_at, expires_at, expiry_known, partner, user_id, pack_id, item)
+        SELECT n_id, n_purchase, n_position, n_created_at, n_expires_at, n_expiry_known, n_partner, n_user_id, n_pack_id,
+            n_item FROM v",
+    returns: false,
+};
+
+fn pull_rows<'a>(pulls: &[&'a Pull]) -> Written<Rows<'a>> {
+    let mut rows = Rows::new(&PULLS);
+    for pull in pulls {
+        let (known, expires) = expiry(pull.expiry);
+        rows.push([
+            Cell::id(pull.id.0),
+            Cell::id(pull.purchase.0),
+            Cell::count(pull.position),
+            Cell::at(pull.created_at),
+            Cell::Time(expires),
+            Cell::Bool(known),
+            Cell::text(pull.partner.as_str()),
+            Cell::text(pull.user_id.as_str()),
+            Cell::text(pull.pack_id.as_str()),
+            Cell::owned(Some(json::write(&pull.item)?)),
+        ]);
+    }
+    Ok(rows)
+}
+
+fn expiry(expiry: Expiry) -> (bool, Option<Time>) {
+    match expiry {
+        Expiry::NotRead => (false, None),
+        Expiry::Never => (true, None),
+        Expiry::At(at) => (true, Some(at)),
+    }
+}
+
+static ENTRIES: Bulk = Bulk {
+    columns: &[
+        ("purchase", Kind::Uuid),
+        ("version", Kind::BigInt),
+        ("at", Kind::Time),
+        ("what", Kind::Text),
+        ("was", Kind::Text),
+        ("became", Kind::Text),
+        ("note", Kind::Text),
+        ("person", Kind::Text),
+    ],
+    then: "INSERT INTO timeline (purchase, version, at, what, was, became, note, person)
+        SELECT n_purchase, n_version, n_at, n_what, n_was, n_became, n_note, n_person FROM v",
+    returns: false,
+};
+
+fn entry_rows<'a>(entries: &[&'a Entry]) -> Rows<'a> {
+    let mut rows = Rows::new(&ENTRIES);
+    for entry in entries {
+        rows.push([
+            Cell::id(entry.purchase.0),
+            Cell::BigInt(entry.version),
+            Cell::at(entry.at),
+            Cell::text(&entry.what),
+            Cell::maybe(entry.from.map(|state| state.as_str())),
+            Cell::text(entry.to.as_str()),
+            Cell::text(&entry.note),
+            Cell::maybe(entry.by.as_deref()),
+        ]);
+    }
+    rows
+}
+
+static MARKS: Bulk = Bulk {
+    columns: &[("id", Kind::Uuid), ("sent_at", Kind::Time), ("unrouted", Kind::Bool)],
+    then: "UPDATE events SET sent_at = n_sent_at, unrouted = n_unrouted FROM v WHERE id = n_id AND sent_at IS NULL",
+    returns: false,
+};
+
+/// The first mark of an event stands, in a batch as in the store.
+fn mark_rows<'a>(writes: &[&Write]) -> Rows<'a> {
+    let mut marks: BTreeMap<EventId, &Sent> = BTreeMap::new();
+    for write in writes {
+        if let Write::Sent(sent) = write {
+            sent.iter().for_each(|sent| {
+                marks.entry(sent.event).or_insert(sent);
+            });
+        }
+    }
+    let mut rows = Rows::new(&MARKS);
+    for (event, sent) in marks {
+        rows.push([Cell::id(event.0), Cell::at(sent.at), Cell::Bool(sent.unrouted)]);
+    }
+    rows
+}

@@ -1,0 +1,164 @@
+//! What a store is: one suite that the model in memory and both SQL stores pass.
+//!
+//! Each rule is a function that is handed an empty, migrated store; [`suite!`] lists them all, and each becomes a named test of
+//! each implementation. A rule that is not listed is dead code and does not compile without a warning. No rule knows which
+//! implementation it runs on.
+
+mod build;
+mod stage;
+
+mod applying;
+mod claiming;
+mod events;
+mod facts;
+mod inserting;
+mod letters;
+mod lifting;
+mod listing;
+mod model;
+mod pauses;
+mod poison;
+mod pulls;
+mod round_trip;
+mod schema;
+
+macro_rules! suite {
+    ($($module:ident { $($rule:ident,)* })*) => {
+        suite!(@ memory $($module { $($rule,)* })*);
+        suite!(@ sqlite $($module { $($rule,)* })*);
+        suite!(@ postgres $($module { $($rule,)* })*);
+    };
+    (@ $implementation:ident $($module:ident { $($rule:ident,)* })*) => {
+        mod $implementation {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $rule() {
+                    crate::stage::$implementation(crate::$module::$rule).await;
+                })*
+            })*
+        }
+    };
+}
+
+suite! {
+    inserting {
+        a_new_command_is_stored_with_its_attempt_and_its_timeline,
+        a_command_that_is_not_called_has_no_attempt,
+        a_repeat_finds_the_row_as_it_stands_and_writes_nothing,
+        another_command_under_the_same_request_id_sees_the_digest_of_the_first,
+        one_request_id_of_two_partners_is_two_purchases,
+        of_equal_commands_inserted_at_once_exactly_one_is_new,
+        five_hundred_commands_at_once_are_all_stored,
+    }
+    applying {
+        a_change_fits_the_version_it_was_computed_from,
+        a_change_brings_everything_with_it,
+        a_lost_change_leaves_nothing_but_its_fact,
+        a_change_of_a_purchase_that_is_not_there_is_lost,
+        a_change_cannot_skip_a_version,
+        of_changes_of_one_row_at_once_exactly_one_wins,
+        nothing_of_the_losers_is_written,
+        rows_that_are_written_again_and_again_count_every_write,
+        five_hundred_purchases_at_once_are_all_fulfilled,
+        the_write_of_a_caller_that_went_away_is_whole_or_absent,
+    }
+    facts {
+        a_fact_is_written_once,
+        a_fact_is_written_by_its_token_only,
+        a_fact_is_written_whatever_became_of_its_purchase,
+        a_fact_in_a_change_is_written_once,
+        a_bare_session_reads_as_an_answer_without_items,
+        a_bare_session_and_an_answer_do_not_replace_each_other,
+        of_facts_of_one_token_at_once_the_first_stands,
+        every_answer_reads_back_equal,
+        an_answer_with_ten_thousand_items_reads_back_equal,
+        attempts_stand_in_their_order,
+    }
+    poison {
+        a_poisoned_insert_among_99_good_ones_is_refused_alone,
+        a_poisoned_change_among_99_good_ones_is_refused_alone,
+        a_poisoned_fact_among_99_good_ones_is_refused_alone,
+        of_a_refused_change_not_even_the_fact_is_written,
+        a_refused_row_can_be_written_again_rightly,
+    }
+    claiming {
+        what_is_due_is_claimed_and_what_is_not_is_left,
+        the_longest_overdue_are_claimed_first,
+        a_claim_moves_the_row_on_and_takes_its_next_number,
+        each_claim_doubles_the_wait_up_to_a_cap,
+        a_turn_ends_the_doubling,
+        a_claim_never_moves_a_row_past_its_end,
+        a_final_row_is_never_claimed,
+        rows_of_excepted_partners_are_left,
+        a_change_computed_before_a_claim_is_lost,
+        claimers_side_by_side_never_claim_the_same_row,
+    }
+    lifting {
+        lifted_rows_become_due_spread_over_the_rate,
+        only_the_codes_that_are_lifted_are_touched,
+        a_scope_covers_what_it_names,
+        a_lift_takes_the_rows_next_number,
+        a_lift_never_delays_a_row,
+        a_lift_of_nothing_is_nothing,
+    }
+    events {
+        an_event_is_left_to_the_hot_path_until_its_first_look,
+        a_claimed_event_is_left_alone_until_its_next_look,
+        a_claim_takes_no_more_than_its_limit,
+        the_second_event_of_a_subject_waits_for_the_first,
+        events_of_different_subjects_do_not_wait_for_each_other,
+        a_marked_event_is_not_claimed_again,
+        marking_twice_keeps_the_first_mark,
+        an_unrouted_event_is_kept_and_counts_as_sent,
+        a_subject_without_events_has_no_unsent_predecessor,
+        the_last_event_of_a_subject_has_the_highest_sequence,
+        every_field_of_an_event_reads_back_equal,
+        a_body_of_megabytes_is_kept_whole,
+        events_are_read_in_order_of_their_positions,
+        relays_side_by_side_never_claim_the_same_event,
+        many_marks_at_once_all_stand,
+    }
+    letters {
+        a_dead_letter_reads_back_equal,
+        a_dead_letter_is_buried_once_with_its_event,
+        of_equal_burials_at_once_exactly_one_is_the_first,
+        the_event_of_a_dead_letter_is_relayed_like_any_other,
+        dead_letters_are_listed_newest_first,
+        a_dead_letter_is_settled_once,
+    }
+    pauses {
+        every_scope_is_a_pause_of_its_own,
+        pausing_what_is_paused_keeps_the_first_pause,
+        of_equal_pauses_at_once_exactly_one_is_the_first,
+        resuming_ends_one_pause,
+        what_was_resumed_can_be_paused_again,
+    }
+    listing {
+        purchases_are_listed_newest_first,
+        a_page_goes_on_where_the_last_one_ended,
+        every_filter_narrows_the_list,
+        counts_are_per_partner_and_state,
+        what_is_not_there_reads_as_nothing,
+    }
+    pulls {
+        every_field_of_a_pull_reads_back_equal,
+        pulls_of_a_user_come_from_all_purchases_oldest_first,
+        ten_thousand_pulls_of_one_purchase_are_stored,
+    }
+    round_trip {
+        every_state_reads_back_equal,
+        every_wait_code_reads_back_equal,
+        every_failure_and_review_code_reads_back_equal,
+        the_longest_ids_read_back_equal,
+        times_are_kept_to_the_microsecond,
+        the_largest_counters_read_back_equal,
+        a_command_reads_back_with_everything_the_partner_gave,
+        a_timeline_reads_back_in_order,
+    }
+    schema {
+        migrating_again_changes_nothing,
+        several_processes_may_migrate_at_once,
+        what_one_handle_wrote_another_reads,
+        the_store_tells_its_time,
+    }
+}

@@ -1,0 +1,11 @@
+//! What only a real server can do to a group commit: cut it off at its worst moment, deadlock it, plan it badly.
+
+#[allow(dead_code, reason = "the suite's builders, of which these tests need some")]
+#[path = "../conformance/build.rs"]
+mod build;
+mod place;
+mod proxy;
+
+mod contention;
+mod cut;
+mod plans;

@@ -1,0 +1,125 @@
+//! How the server executes what the store sends: the traps here were measured, and would come back silently.
+
+use std::sync::Arc;
+
+use clawback_domain::{EventId, purchase::Purchase};
+use clawback_store::{Applied, Sent, Store};
+use sea_orm::ConnectionTrait;
+
+use crate::{
+    build::*,
+    place::{Place, on_postgres, session},
+};
+
+/// Tables are analyzed while they are empty, statements are prepared, and then the tables grow without being analyzed again. A plan
+/// kept from the beginning would go through the whole table at every batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_batch_ever_goes_through_a_whole_table() {
+    on_postgres(async |place| {
+        // Whatever happens beside this test, nobody analyzes these tables in the middle of it.
+        for table in TABLES {
+            place.execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+        place.execute("ANALYZE").await;
+        let store = Arc::new(place.store().await);
+        // PostgreSQL would settle on a generic plan after five executions.
+        for n in 0..10 {
+            let row = fulfilled(&*store, acme(), &format!("early-{n}"), at(0)).await;
+            mark(&*store, &row).await;
+        }
+        fill(&place).await;
+        let before = scans(&place, 30, 10).await;
+
+        let rows = at_once((0..100).map(|n| {
+            let store = store.clone();
+            async move { fulfilled(&*store, acme(), &format!("late-{n}"), at(0)).await }
+        }))
+        .await;
+        for row in rows {
+            mark(&*store, &row).await;
+        }
+        assert_eq!(scans(&place, 330, 110).await, before);
+        store.close().await;
+    })
+    .await;
+}
+
+const TABLES: [&str; 5] = ["purchases", "attempts", "pulls", "events", "timeline"];
+
+async fn mark(store: &dyn Store, fulfilled: &Purchase) {
+    let event = EventId::of(fulfilled.id.0, fulfilled.sequence);
+    store.mark_sent(vec![Sent { event, at: at(1), unrouted: false }]).await.unwrap();
+}
+
+/// 50,000 rows beside those that are there, by a session that ends: then all that it did is counted.
+async fn fill(place: &Place) {
+    let filling = session(&place.url).await;
+    for (table, key) in [("purchases", "id"), ("attempts", "token"), ("events", "id")] {
+        let columns: String = place
+            .ask(&format!(
+                "SELECT string_agg(CASE column_name WHEN '{key}' THEN 'gen_random_uuid()' WHEN 'subject' THEN 'gen_random_uuid()'
+                    WHEN 'purchase' THEN 'gen_random_uuid()' WHEN 'position' THEN '1000000 + n' ELSE column_name END, ', '
+                    ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'"
+            ))
+            .await;
+        let one = format!("(SELECT * FROM {table} LIMIT 1) AS one");
+        let insert = format!("INSERT INTO {table} SELECT {columns} FROM {one}, generate_series(1, 50000) AS n");
+        filling.execute_unprepared(&insert).await.expect("it can be filled");
+    }
+    filling.close().await.expect("it ends");
+    for table in ["purchases", "attempts", "events"] {
+        place.wait_until(&format!("SELECT sum(n_tup_ins) > 50000 FROM pg_stat_user_tables WHERE relname = '{table}'")).await;
+    }
+}
+
+/// Sequential scans of each table so far, once the server has counted this many updates of purchases and of events. Reading the
+/// counters scans nothing.
+async fn scans(place: &Place, purchases: i64, events: i64) -> String {
+    let counted = |table: &str, least: i64| {
+        format!("SELECT coalesce(sum(n_tup_upd), 0) >= {least} FROM pg_stat_user_tables WHERE relname = '{table}'")
+    };
+    place.wait_until(&counted("purchases", purchases * 2 / 3)).await;
+    place.wait_until(&counted("events", events)).await;
+    let tables = TABLES.map(|table| format!("'{table}'")).join(", ");
+    place
+        .ask(&format!(
+            "SELECT string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables
+                WHERE relname IN ({tables})"
+        ))
+        .await
+}
+
+/// Transitions that only move a row's times and state must find room on its page and touch no index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moves_stay_on_their_page_and_touch_no_index() {
+    const ROWS: i64 = 1000;
+    on_postgres(async |place| {
+        let store = Arc::new(place.store().await);
+        at_once((0..ROWS).map(|n| {
+            let store = store.clone();
+            async move { pending(&*store, acme(), &format!("r-{n}"), at(n)).await }
+        }))
+        .await;
+        let moved =
+            format!("SELECT coalesce(sum(n_tup_upd), 0) >= {ROWS} FROM pg_stat_user_tables WHERE relname = 'purchases'");
+        place.wait_until(&moved).await;
+        let hot: i64 = place.ask("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'purchases'").await;
+        assert!(hot >= ROWS * 95 / 100, "{hot} of {ROWS} moves were HOT");
+
+        let row = stored(&*store, called(acme(), "one", at(0))).await;
+        let look: bool = place.ask(&look(&row)).await;
+        assert!(look, "looked at when it is due first");
+        assert_eq!(store.apply(answered(&row, done("s"), at(1))).await.unwrap(), Applied::Committed);
+        assert!(place.ask::<bool>(&look_before_due(&row)).await, "later due, but looked at as before");
+        store.close().await;
+    })
+    .await;
+}
+
+fn look(row: &Purchase) -> String {
+    format!("SELECT look_at = due_at FROM purchases WHERE id = '{}'", row.id)
+}
+
+fn look_before_due(row: &Purchase) -> String {
+    format!("SELECT look_at <= due_at FROM purchases WHERE id = '{}'", row.id)
+}
