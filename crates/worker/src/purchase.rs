@@ -1,0 +1,303 @@
+//! The way of a purchase: from its delivery through the one-way door.
+//!
+//! ```text
+//! delivery ─▶ decode ─▶ guards, permit ─▶ commit 1 ─▶ ack ─▶ buy/init ─▶ commit 2 ─▶ held until it rests
+//! ```
+//! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
+
+use std::sync::Arc;
+
+use clawback_domain::{
+    AttemptToken,
+    answer::{Answer, InitRequest},
+    change::{Fact, Insertion},
+    clock::after,
+    command::{self, PurchaseCommand, Rejected},
+    purchase::{Attempt, Decision, Happened, Next, Purchase, decide},
+    reason::{FailureCode, RejectionCode, WaitCode, Waiting},
+    rehearsal::{Point, reach},
+    trace::TraceContext,
+};
+use clawback_store::StoreError;
+use futures_util::future::join;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    consume::InHand,
+    guards::{Guard, guard},
+    lifecycle::Worker,
+    tell,
+    tenant::Tenant,
+    write::{Advanced, Stored},
+};
+
+/// How long a purchase that found no permit waits in its row before the scheduler brings it back.
+const CROWDED_WAIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// What the guards and the limits allow an accepted purchase.
+enum Way {
+    /// Call now, with this permit.
+    Open(OwnedSemaphorePermit),
+    /// Something else happens to it.
+    Happens(Happened),
+    /// The worker stops.
+    Stopping,
+}
+
+impl Worker {
+    /// Handles one delivery of a partner's purchase queue.
+    pub(crate) async fn take_purchase(self: &Arc<Self>, tenant: &Arc<Tenant>, hand: &InHand) {
+        let message = &hand.origin;
+        let parsed = command::parse_purchase(message.properties.content_type.as_deref(), &message.body);
+        let command = match parsed {
+            Ok(_) if tenant.closed() => return self.reject(tenant, hand, closed()).await,
+            Ok(command) => command,
+            Err(rejected) => return self.reject(tenant, hand, rejected).await,
+        };
+        let trace = message.trace().unwrap_or_else(|| TraceContext::start(self.doors.clock.uuid(), self.doors.clock.draw()));
+        let accepted = Purchase::accept(tenant.id.clone(), command, self.doors.clock.now(), trace);
+        let way = self.way(tenant, &accepted).await;
+        let now = self.doors.clock.now();
+        let (happened, permit) = match way {
+            Way::Open(permit) => {
+                let token = AttemptToken(self.doors.clock.uuid());
+                (Happened::Initiated(accepted.attempt(token, now, &tenant.rules())), Some(permit))
+            }
+            Way::Happens(happened) => (happened, None),
+            Way::Stopping => return hand.requeue().await,
+        };
+        self.store_and_go(tenant, hand, accepted, happened, permit).await;
+    }
+
+    /// Commit 1, ack, and the call if there is one.
+    async fn store_and_go(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        hand: &InHand,
+        accepted: Purchase,
+        happened: Happened,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let name = happened.name();
+        let decision = decide(&accepted, happened.clone(), self.doors.clock.now(), &tenant.rules());
+        let (insertion, next) = match decision {
+            // An end needs its event, which belongs to a change: the row first, then the end.
+            Decision::Transition(transition) if !transition.after.state.name().is_final() => {
+                let next = transition.next;
+                (Insertion::of(accepted).then(*transition, name), next)
+            }
+            _ => (Insertion::of(accepted), Next::Rest),
+        };
+        match self.insert(&insertion).await {
+            Ok(Stored::Ours) => {
+                tell::entered(&insertion.purchase);
+                hand.stored(insertion.purchase.id);
+            }
+            Ok(Stored::Taken(row)) => return self.repeat_or_conflict(tenant, hand, &insertion.purchase, *row).await,
+            Err(StoreError::Unavailable(_)) => return hand.requeue().await,
+            Err(error) => {
+                tracing::error!(purchase.id = %insertion.purchase.id, %error, "the store refuses the command");
+                return self.reject(tenant, hand, unstorable(&insertion.purchase.command, &error)).await;
+            }
+        }
+        // A crash here: the command comes again, finds its row, and is acked.
+        reach(Point::StoredNotAcked);
+        hand.ack().await;
+        // A crash here: the attempt's deadline passes without an answer, and that means unknown.
+        reach(Point::AckedNotCalled);
+        let purchase = insertion.purchase;
+        match (next, happened) {
+            (Next::Call(attempt), _) => {
+                let called = self.call(tenant, purchase, attempt, permit).await;
+                self.hold(tenant, called).await;
+            }
+            (_, happened @ (Happened::Expired | Happened::SoldOut)) => {
+                self.advance(tenant, purchase, happened, None).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Finds the way for an accepted purchase: guards, a permit, and the guards again, for the permit may have been long in coming.
+    async fn way(&self, tenant: &Tenant, purchase: &Purchase) -> Way {
+        let rules = tenant.rules();
+        match guard(&self.doors, &self.pauses, tenant, purchase, &rules).await {
+            Guard::Pass => {}
+            other => return refused(other),
+        }
+        let mut pauses = self.pauses.subscribe();
+        let permit = tenant.init_permit(&*self.doors.clock);
+        tokio::pin!(permit);
+        let permit = loop {
+            tokio::select! {
+                biased;
+                permit = &mut permit => break permit,
+                () = self.stopping.cancelled() => return Way::Stopping,
+                // A pause lets go of what waits for a permit.
+                _ = pauses.changed() => match guard(&self.doors, &self.pauses, tenant, purchase, &rules).await {
+                    Guard::Pass => {}
+                    other => return refused(other),
+                },
+            }
+        };
+        let Some(permit) = permit else { return Way::Happens(Happened::Held(self.no_permit())) };
+        match guard(&self.doors, &self.pauses, tenant, purchase, &rules).await {
+            Guard::Pass => Way::Open(permit),
+            other => refused(other),
+        }
+    }
+
+    fn no_permit(&self) -> Waiting {
+        let until = after(self.doors.clock.now(), self.doors.clock.jitter(CROWDED_WAIT));
+        Waiting { code: WaitCode::Permit, message: "the partner's limits leave no permit for now".into(), until: Some(until) }
+    }
+
+    /// An accepted row whose turn is taken: guards, permit, and the door. A step in hand is acked once nothing waits any more.
+    pub(crate) async fn try_initiate(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        purchase: Purchase,
+        hand: Option<&InHand>,
+    ) -> Option<Advanced> {
+        // Deliveries are bounded by their prefetch; rows are not, and too many waiters would starve the steps behind them.
+        let way = match tenant.is_crowded() {
+            true => Way::Happens(Happened::Held(self.no_permit())),
+            false => self.way(tenant, &purchase).await,
+        };
+        let (happened, permit) = match way {
+            Way::Open(permit) => {
+                let token = AttemptToken(self.doors.clock.uuid());
+                let attempt = purchase.attempt(token, self.doors.clock.now(), &tenant.rules());
+                (Happened::Initiated(attempt), Some(permit))
+            }
+            Way::Happens(happened) => (happened, None),
+            Way::Stopping => (Happened::HandedBack, None),
+        };
+        let advanced = self.advance(tenant, purchase, happened.clone(), None).await;
+        if let Some(hand) = hand {
+            hand.ack().await;
+        }
+        let Advanced { purchase, next } = advanced?;
+        match (next, happened) {
+            // Only the attempt drawn here may be called here: a row read back may hold another's.
+            (Next::Call(attempt), Happened::Initiated(ours)) if attempt.token == ours.token => {
+                reach(Point::AckedNotCalled);
+                self.call(tenant, purchase, attempt, permit).await
+            }
+            (Next::Call(_), _) => None,
+            (next, _) => Some(Advanced { purchase, next }),
+        }
+    }
+
+    /// Spends money. Whatever comes back is written, as a fact and, if it fits, as a transition.
+    async fn call(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        purchase: Purchase,
+        attempt: Attempt,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Option<Advanced> {
+        let request = InitRequest {
+            pack_id: purchase.command.pack_id.clone(),
+            amount: purchase.command.amount,
+            user_id: purchase.command.user_id.clone(),
+            reference: purchase.reference(&attempt),
+            send_by: attempt.send_by,
+        };
+        let upstream = tenant.upstream();
+        let key = upstream.key_fingerprint();
+        let answer = upstream.buy_init(request).await;
+        drop(permit);
+        self.note_answer(tenant, &purchase, &answer).await;
+        // A crash here loses the answer: the deadline passes, and the outcome is unknown.
+        reach(Point::CalledNotStored);
+        let happened = Happened::Answered { token: attempt.token, answer: answer.without_items() };
+        let session = match &answer {
+            Answer::Done { session, .. } => Some(session.clone()),
+            _ => None,
+        };
+        let refused = match &answer {
+            Answer::Unauthorized { message } => Some(message.clone()),
+            _ => None,
+        };
+        let fact = Fact { token: attempt.token, answer, at: self.doors.clock.now() };
+        let Some(session) = session else {
+            let advanced = self.advance(tenant, purchase, happened, Some(fact)).await;
+            // The row first: a pause may be lifted the moment it is there, and what it lifts must be found waiting.
+            if let Some(message) = refused {
+                self.pauses.refused_key(&self.doors, tenant, key, &message).await;
+            }
+            return advanced;
+        };
+        // The commit of the session and the first poll do not wait for each other.
+        let (advanced, status) = join(self.advance(tenant, purchase, happened, Some(fact)), self.poll(tenant, &session)).await;
+        let advanced = advanced?;
+        reach(Point::SessionStored);
+        match (advanced.next, status) {
+            (Next::PollAfter(_), Some(status)) => self.polled(tenant, advanced.purchase, status).await,
+            _ => Some(advanced),
+        }
+    }
+
+    /// What an answer means beyond its purchase.
+    async fn note_answer(&self, tenant: &Tenant, purchase: &Purchase, answer: &Answer) {
+        let id = purchase.id;
+        match answer {
+            // The only copy until the commit: it must be found even if the store is gone for good.
+            Answer::Done { session, .. } => tracing::info!(purchase.id = %id, %session, "a session was opened"),
+            Answer::Refused { code: FailureCode::OutOfStock, .. } => tenant.packs.refused(&purchase.command.pack_id).await,
+            Answer::Refused { code, .. } => tracing::debug!(purchase.id = %id, %code, "refused"),
+            Answer::Unauthorized { .. } => tracing::debug!(purchase.id = %id, "the key was refused"),
+            Answer::Busy { .. } => tracing::debug!(purchase.id = %id, "the upstream is busy"),
+            Answer::NeverSent { why } => tracing::info!(purchase.id = %id, why, "the call was never sent"),
+            Answer::Unknown { why, .. } => tracing::warn!(purchase.id = %id, why, "the outcome of the call is unknown"),
+        }
+    }
+
+    /// The `request_id` is taken: the same command again, or another one.
+    async fn repeat_or_conflict(&self, tenant: &Tenant, hand: &InHand, command: &Purchase, row: Purchase) {
+        if row.digest != command.digest {
+            return self.reject(tenant, hand, conflict(&command.command)).await;
+        }
+        if row.state.name().is_final() {
+            self.repeat_event(row.id).await;
+        }
+        hand.ack().await;
+    }
+
+    /// Publishes a subject's last event once more, with its id unchanged.
+    async fn repeat_event(&self, id: clawback_domain::PurchaseId) {
+        match self.doors.store.last_event(id.0).await {
+            Ok(Some(stored)) => {
+                if let Err(error) = self.publish(&stored.event).await {
+                    tracing::warn!(purchase.id = %id, %error, "the final event was not repeated");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(purchase.id = %id, %error, "the final event was not repeated"),
+        }
+    }
+}
+
+fn refused(guard: Guard) -> Way {
+    Way::Happens(match guard {
+        Guard::Expired => Happened::Expired,
+        Guard::SoldOut => Happened::SoldOut,
+        Guard::Hold(waiting) => Happened::Held(waiting),
+        Guard::Pass => unreachable!("a guard that passes refuses nothing"),
+    })
+}
+
+fn closed() -> Rejected {
+    Rejected::one(RejectionCode::PartnerClosed, "this partner takes no new commands")
+}
+
+fn conflict(command: &PurchaseCommand) -> Rejected {
+    Rejected::one(RejectionCode::RequestIdConflict, "another command has this request_id; it stands, this one was not taken")
+        .about(&command.request_id, &command.user_id)
+}
+
+fn unstorable(command: &PurchaseCommand, error: &StoreError) -> Rejected {
+    Rejected::one(RejectionCode::InvalidField, format!("the command cannot be stored: {error}"))
+        .about(&command.request_id, &command.user_id)
+}

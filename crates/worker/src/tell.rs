@@ -1,0 +1,77 @@
+//! What the worker tells operators: spans and counters, by the names that `telemetry` defines.
+
+use clawback_domain::{
+    PartnerId,
+    event::Event,
+    purchase::{Purchase, State, StateName},
+};
+use clawback_telemetry::names;
+use metrics::{counter, histogram};
+use tracing::Span;
+
+use crate::consume::Origin;
+
+/// The span of one delivery, from its arrival to the end of what it led to.
+pub(crate) fn process(partner: &PartnerId, origin: &Origin) -> Span {
+    let trace = origin.properties.headers.get("traceparent").and_then(|parent| parent.get(3..35));
+    tracing::info_span!(
+        names::PROCESS,
+        { names::OTEL_NAME } = format_args!("{} {}", names::PROCESS, origin.queue),
+        { names::OTEL_KIND } = "consumer",
+        { names::MESSAGING_SYSTEM } = names::RABBITMQ,
+        { names::MESSAGING_OPERATION_TYPE } = names::PROCESS,
+        { names::MESSAGING_DESTINATION } = origin.queue.as_str(),
+        { names::MESSAGING_ROUTING_KEY } = origin.routing_key.as_str(),
+        { names::MESSAGING_MESSAGE_ID } = origin.properties.message_id.as_deref(),
+        { names::PARTNER } = partner.as_str(),
+        { names::TRACE_ID } = trace,
+    )
+}
+
+/// A commit stands: the purchase is in another state, or waits for another reason.
+pub(crate) fn committed(before: &Purchase, after: &Purchase) {
+    let (from, to) = (before.state.name(), after.state.name());
+    if from != to {
+        entered(after);
+    }
+    if let State::Accepted { waiting: Some(waiting) } = &after.state {
+        counter!(names::HELD, "partner" => after.partner.to_string(), "code" => waiting.code.as_str()).increment(1);
+    }
+}
+
+/// A purchase entered its state.
+pub(crate) fn entered(purchase: &Purchase) {
+    let (partner, state) = (purchase.partner.to_string(), purchase.state.name());
+    counter!(names::PURCHASES, "partner" => partner.clone(), "state" => state.as_str()).increment(1);
+    if state.is_final() {
+        let took = (purchase.updated_at - purchase.created_at).to_std().unwrap_or_default();
+        histogram!(names::PURCHASE_DURATION, "partner" => partner, "state" => state.as_str()).record(took);
+    }
+    if state == StateName::Review {
+        tracing::warn!(purchase.id = %purchase.id, partner = %purchase.partner, "a purchase needs a person");
+    }
+}
+
+pub(crate) fn orphan(partner: &PartnerId) {
+    counter!(names::ORPHANS, "partner" => partner.to_string()).increment(1);
+}
+
+pub(crate) fn panicked(partner: &PartnerId) {
+    counter!(names::PANICS, "partner" => partner.to_string()).increment(1);
+}
+
+pub(crate) fn rejected(partner: &PartnerId, code: String) {
+    counter!(names::REJECTED, "partner" => partner.to_string(), "code" => code).increment(1);
+}
+
+pub(crate) fn buried(partner: &PartnerId) {
+    counter!(names::DEAD_LETTERS, "partner" => partner.to_string()).increment(1);
+}
+
+pub(crate) fn sent(event: &Event, unrouted: bool) {
+    let partner = event.partner.to_string();
+    if unrouted {
+        counter!(names::EVENTS_UNROUTED, "partner" => partner.clone()).increment(1);
+    }
+    counter!(names::EVENTS_SENT, "partner" => partner, "type" => event.kind.as_str()).increment(1);
+}

@@ -1,0 +1,100 @@
+//! One partner inside one worker: its configuration as last reloaded, and its share of the limits.
+
+use std::sync::Arc;
+
+use clawback_domain::{Clock, PartnerId, clock::BoxFuture, purchase::PERMIT_WAIT, purchase::Rules};
+use clawback_phygitals::Upstream;
+use parking_lot::RwLock;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    doors::Partner,
+    packs::Packs,
+    permits::{Concurrency, Rate},
+};
+
+pub(crate) struct Tenant {
+    pub id: PartnerId,
+    configured: RwLock<Partner>,
+    /// Workers that consume this partner's steps, as last counted.
+    workers: RwLock<u32>,
+    inits: Concurrency,
+    rate: Rate,
+    polls: Concurrency,
+    pub packs: Packs,
+}
+
+impl Tenant {
+    pub fn new(partner: Partner) -> Arc<Self> {
+        Arc::new(Self {
+            id: partner.id.clone(),
+            inits: Concurrency::new(partner.limits.concurrency),
+            rate: Rate::new(partner.limits.rate_per_second),
+            polls: Concurrency::new(partner.limits.poll_concurrency),
+            configured: RwLock::new(partner),
+            workers: RwLock::new(1),
+            packs: Packs::default(),
+        })
+    }
+
+    pub fn reload(&self, partner: Partner) {
+        *self.configured.write() = partner;
+        self.resize();
+    }
+
+    /// Takes this worker's share among `workers`.
+    pub fn share_with(&self, workers: u32) {
+        *self.workers.write() = workers;
+        self.resize();
+    }
+
+    fn resize(&self) {
+        let share = self.configured.read().limits.share(*self.workers.read());
+        self.inits.resize(share.concurrency);
+        self.rate.set(share.rate_per_second);
+        self.polls.resize(share.poll_concurrency);
+    }
+
+    pub fn rules(&self) -> Rules {
+        self.configured.read().rules
+    }
+
+    pub fn upstream(&self) -> Arc<dyn Upstream> {
+        self.configured.read().upstream.clone()
+    }
+
+    pub fn closed(&self) -> bool {
+        self.configured.read().closed
+    }
+
+    pub fn rate_per_second(&self) -> u32 {
+        self.configured.read().limits.rate_per_second
+    }
+
+    /// Enough to keep every permit busy while commits and acks are under way; no more than the rate lets through while a delivery may
+    /// wait for its permit, for what waits longer is stored and comes back as a step.
+    pub fn prefetch(&self) -> u16 {
+        let share = self.configured.read().limits.share(*self.workers.read());
+        let in_time = share.rate_per_second.saturating_mul(PERMIT_WAIT.as_secs() as u32 / 2);
+        share.concurrency.saturating_mul(3).min(in_time).clamp(16, 2048) as u16
+    }
+
+    /// A permit to begin one `buy/init`; `None` when none was had within [`PERMIT_WAIT`].
+    pub async fn init_permit(&self, clock: &dyn Clock) -> Option<OwnedSemaphorePermit> {
+        let permit: BoxFuture<'_, _> = Box::pin(async {
+            let permit = self.inits.acquire().await;
+            self.rate.wait(clock).await;
+            permit
+        });
+        clock.timeout(PERMIT_WAIT, permit).await
+    }
+
+    /// Whether so many wait for a permit already that another had better wait in its row.
+    pub fn is_crowded(&self) -> bool {
+        !self.inits.free() && self.inits.waiting() > self.configured.read().limits.concurrency.max(64) * 2
+    }
+
+    pub async fn poll_permit(&self) -> OwnedSemaphorePermit {
+        self.polls.acquire().await
+    }
+}

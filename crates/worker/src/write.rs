@@ -1,0 +1,207 @@
+//! Writing decisions down: the store's answers, and what to do when there is none.
+//!
+//! A store that is away is waited for: a session in memory may be the only copy there is. A commit whose outcome is unknown is read
+//! back before anything else happens. "Lost" is always safe to assume: whoever lost computes again from the row as it stands.
+
+use std::time::Duration;
+
+use clawback_domain::{
+    PurchaseId,
+    change::{Change, Fact, Insertion},
+    poll::backoff,
+    purchase::{Decision, Happened, Next, Purchase, State, decide},
+    rehearsal::{Point, reach},
+};
+use clawback_store::{Applied, Inserted, StoreError};
+
+use crate::{lifecycle::Worker, tell, tenant::Tenant};
+
+/// What an insert came to.
+pub(crate) enum Stored {
+    Ours,
+    /// The `request_id` is taken: a redelivery, a repeat, or a conflict.
+    Taken(Box<Purchase>),
+}
+
+/// A written transition and what its holder does next.
+pub(crate) struct Advanced {
+    pub purchase: Purchase,
+    pub next: Next,
+}
+
+impl Worker {
+    /// Commit 1. Waits for a store that is away, unless the worker stops.
+    ///
+    /// # Errors
+    /// `Unavailable` when the worker stops first: surely nothing is stored, the delivery goes back. `Refused` and `Corrupt` as the store
+    /// says.
+    pub(crate) async fn insert(&self, insertion: &Insertion) -> Result<Stored, StoreError> {
+        let id = insertion.purchase.id;
+        let mut tries = 0;
+        loop {
+            let error = match self.doors.store.insert(insertion.clone()).await {
+                Ok(Inserted::New) => return Ok(Stored::Ours),
+                Ok(Inserted::Exists(row)) => return Ok(whose(insertion, *row)),
+                Err(StoreError::Unknown(why)) => {
+                    tracing::warn!(purchase.id = %id, why, "the outcome of commit 1 is unknown; reading back");
+                    match self.read_back(id).await {
+                        Some(row) => return Ok(whose(insertion, row)),
+                        None => continue,
+                    }
+                }
+                Err(error @ StoreError::Unavailable(_)) => error,
+                Err(error) => return Err(error),
+            };
+            if self.stopping.is_cancelled() {
+                return Err(error);
+            }
+            self.store_is_away(&mut tries, &error).await;
+        }
+    }
+
+    /// Writes one change, for as long as the process lives.
+    ///
+    /// # Errors
+    /// `Refused` and `Corrupt` as the store says.
+    pub(crate) async fn apply(&self, change: &Change) -> Result<Applied, StoreError> {
+        let mut tries = 0;
+        loop {
+            match self.doors.store.apply(change.clone()).await {
+                Ok(applied) => return Ok(applied),
+                Err(StoreError::Unknown(why)) => {
+                    tracing::warn!(purchase.id = %change.after.id, why, "the outcome of a commit is unknown; reading back");
+                    let row = self.read_back(change.after.id).await;
+                    match row {
+                        Some(row) if row.version < change.after.version => {}
+                        Some(row) if row == change.after => return Ok(Applied::Committed),
+                        Some(_) | None => return Ok(Applied::Lost),
+                    }
+                }
+                Err(error @ StoreError::Unavailable(_)) => self.store_is_away(&mut tries, &error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Feeds what happened to the machine, writes what follows and publishes its event. Computes again from the row as it stands when
+    /// somebody else was faster. `None` when there is nothing to write, or nothing more to do.
+    pub(crate) async fn advance(
+        &self,
+        tenant: &Tenant,
+        mut purchase: Purchase,
+        happened: Happened,
+        mut fact: Option<Fact>,
+    ) -> Option<Advanced> {
+        loop {
+            let name = happened.name();
+            let decision = decide(&purchase, happened.clone(), self.doors.clock.now(), &tenant.rules());
+            let Decision::Transition(transition) = decision else {
+                self.nothing_to_write(&purchase, decision, fact).await;
+                return None;
+            };
+            let next = transition.next;
+            let change = Change::of(&purchase, *transition, name, fact.take());
+            match self.apply(&change).await {
+                Ok(Applied::Committed) => {
+                    tell::committed(&purchase, &change.after);
+                    tracing::debug!(purchase.id = %purchase.id, what = %name, to = %change.after.state.name(), "committed");
+                    if let Some(event) = change.event {
+                        reach(Point::StoredNotPublished);
+                        self.announce(event).await;
+                    }
+                    return Some(Advanced { purchase: change.after, next });
+                }
+                Ok(Applied::Lost) => purchase = self.read_back(purchase.id).await?,
+                Err(error) => {
+                    tracing::error!(purchase.id = %purchase.id, what = %name, %error, "the store refuses what happened");
+                    if let Some(fact) = change.fact {
+                        self.keep_bare_session(fact).await;
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn nothing_to_write(&self, purchase: &Purchase, decision: Decision, fact: Option<Fact>) {
+        match decision {
+            Decision::Orphan(session) => {
+                tell::orphan(&purchase.partner);
+                tracing::error!(purchase.id = %purchase.id, %session, "an orphan: a session that this purchase cannot take");
+            }
+            Decision::Illegal(why) => tracing::debug!(purchase.id = %purchase.id, why, "not done"),
+            Decision::Repeat | Decision::Transition(_) => {}
+        }
+        if let Some(fact) = fact {
+            self.keep_fact(fact).await;
+        }
+    }
+
+    /// Stores what an attempt brought although its purchase has moved on.
+    async fn keep_fact(&self, fact: Fact) {
+        let mut tries = 0;
+        loop {
+            match self.doors.store.record_fact(fact.clone()).await {
+                Ok(()) => return,
+                // Written once: writing it again is no error.
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                    self.store_is_away(&mut tries, &error).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store refuses a fact");
+                    return self.keep_bare_session(fact).await;
+                }
+            }
+        }
+    }
+
+    /// The upstream sent something that cannot be stored; the session alone can.
+    async fn keep_bare_session(&self, fact: Fact) {
+        let clawback_domain::answer::Answer::Done { session, .. } = fact.answer else { return };
+        let mut tries = 0;
+        while let Err(error) = self.doors.store.record_bare_session(fact.token, session.clone(), fact.at).await {
+            if matches!(error, StoreError::Refused(_) | StoreError::Corrupt(_)) {
+                return tracing::error!(%session, %error, "the store refuses even the bare session");
+            }
+            self.store_is_away(&mut tries, &error).await;
+        }
+    }
+
+    /// The row as it stands; waits for a store that is away. `None` only when there is no such row, or none that can be read.
+    pub(crate) async fn read_back(&self, id: PurchaseId) -> Option<Purchase> {
+        let mut tries = 0;
+        loop {
+            match self.doors.store.purchase(id).await {
+                Ok(row) => return row,
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                    self.store_is_away(&mut tries, &error).await;
+                }
+                Err(error) => {
+                    tracing::error!(purchase.id = %id, %error, "the row cannot be read");
+                    return None;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn store_is_away(&self, tries: &mut u32, error: &StoreError) {
+        const FIRST: Duration = Duration::from_millis(50);
+        const MAX: Duration = Duration::from_secs(2);
+        if *tries == 0 {
+            tracing::warn!(%error, "waiting for the store");
+        }
+        let wait = backoff(FIRST, MAX, *tries);
+        *tries += 1;
+        self.doors.clock.sleep(self.doors.clock.jitter(wait)).await;
+    }
+}
+
+/// Our own attempt's token in the row says that the insert was ours, however its commit was answered.
+fn whose(insertion: &Insertion, row: Purchase) -> Stored {
+    let ours = match (&insertion.attempt, &row.state) {
+        (Some(attempt), State::Initiating(stored)) => attempt.token == stored.token,
+        (Some(_), _) => false,
+        (None, _) => row == insertion.purchase,
+    };
+    if ours { Stored::Ours } else { Stored::Taken(Box::new(row)) }
+}
