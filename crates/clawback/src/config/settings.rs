@@ -1,0 +1,319 @@
+//! What may be set for a partner, with every default: the one place where the keys of the file are named.
+//!
+//! Sellbacks, warnings, webhooks and sales before expiry are read and checked here because the shape of the file is the contract;
+//! nothing acts on them yet. Their documentation in the reference says so.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use clawback_domain::{
+    Money, PackId,
+    poll::{PollRules, Timeouts},
+    purchase::Rules,
+};
+
+use super::{
+    reader::{Reader, When, as_durations, quoted, show_durations, text},
+    secret::Secret,
+};
+
+/// A partner's settings, merged key by key: its own over `[defaults]` over what is built in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub concurrency: u32,
+    pub poll_concurrency: u32,
+    pub rate_per_second: u32,
+    pub sell: Option<Sell>,
+    pub timeouts: Timeouts,
+    pub poll: PollRules,
+    pub reconcile: Reconcile,
+    pub max_wait: Duration,
+    pub warnings: Option<Warnings>,
+    pub exclusive: bool,
+    pub event_queue: bool,
+    pub webhook: Option<Webhook>,
+    pub sell_before_expiry: Option<SellBeforeExpiry>,
+    pub closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sell {
+    pub concurrency: u32,
+    pub rate_per_second: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconcile {
+    pub first: Duration,
+    pub max: Duration,
+    pub clock_skew: Duration,
+    pub window: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warnings {
+    pub leads: Vec<Duration>,
+    pub digest: Duration,
+    pub quiet: Option<Quiet>,
+}
+
+/// Hours in which no warning goes out, in the zone's wall time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quiet {
+    pub from: String,
+    pub to: String,
+    pub zone: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    pub url: String,
+    pub secret: Option<Secret>,
+    pub allow_insecure: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SellBeforeExpiry {
+    pub at: Duration,
+    pub stop_before: Duration,
+    /// Of the price at purchase, in millionths.
+    pub min_share: Option<i64>,
+    pub min_price: Option<Money>,
+}
+
+/// A pack with lead times of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    pub id: PackId,
+    /// `None`: the partner's.
+    pub leads: Option<Vec<Duration>>,
+}
+
+impl Settings {
+    /// What the purchase machine must know.
+    pub fn rules(&self) -> Rules {
+        Rules { poll: self.poll, timeouts: self.timeouts, first_look: self.reconcile.first, max_wait: self.max_wait }
+    }
+
+    /// Reads every key but those that name the partner and its secrets. `secret` reads one of the latter by its key.
+    pub fn read(reader: &mut Reader<'_>, secret: impl Fn(&mut Reader<'_>, &str, &'static str) -> Option<Secret>) -> Self {
+        let rules = Rules::default();
+        let settings = Self {
+            concurrency: reader.count("concurrency", "buy calls in flight, for the whole installation", 64, CALLS),
+            poll_concurrency: reader.count("poll_concurrency", "status calls in flight (the upstream holds them)", 1024, CALLS),
+            rate_per_second: reader.count("rate_per_second", "buy calls begun per second", 50, RATE),
+            sell: reader.table("sell", "sellbacks: a budget of their own (not used yet)", When::Unless, read_sell),
+            timeouts: reader
+                .table("timeouts", "how long each call may take, to the last byte of its answer", When::Always, |reader| {
+                    read_timeouts(reader, rules.timeouts)
+                })
+                .unwrap_or(rules.timeouts),
+            poll: reader
+                .table("poll", "how a purchase is followed until the upstream settles it", When::Always, |reader| {
+                    read_poll(reader, rules.poll)
+                })
+                .unwrap_or(rules.poll),
+            // Read below: its window depends on the poll deadline.
+            reconcile: Reconcile { first: rules.first_look, max: MINUTE, clock_skew: 30 * SECOND, window: MINUTE },
+            max_wait: reader.duration("max_wait", "how long a command may wait before it is called", rules.max_wait, LONG),
+            warnings: reader.table("warnings", "before a buyback window shuts (not used yet)", When::Unless, read_warnings),
+            exclusive: reader.flag("exclusive", "Clawback alone buys with this key", true),
+            event_queue: reader.flag("event_queue", "a queue clawback.events.<partner> collects this partner's events", true),
+            webhook: reader.table(
+                "webhook",
+                "events by HTTP as well (not used yet)",
+                When::Given(r#"{ url = "https://acme.example/hooks", secret_file = "secrets/acme-hook" }"#),
+                |reader| read_webhook(reader, &secret),
+            ),
+            sell_before_expiry: reader.table(
+                "sell_before_expiry",
+                "sell by itself what nobody sold; both minima must hold (not used yet)",
+                When::Given(r#"{ at = "30m", stop_before = "5m", min_share = "0.9", min_price = "5.00" }"#),
+                read_sell_before_expiry,
+            ),
+            closed: reader.flag("closed", "true: no new commands; open ones are followed to their end", false),
+        };
+        let window = settings.poll.deadline.mul_f64(1.5);
+        let reconcile = reader
+            .table("reconcile", "how an unknown outcome is looked into", When::Always, |reader| read_reconcile(reader, window));
+        Self { reconcile: reconcile.unwrap_or(Reconcile { window, ..settings.reconcile }), ..settings }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Prefetch is a multiple of it, and AMQP counts prefetch in 16 bits.
+const CALLS: RangeInclusive<u32> = 1..=16_384;
+const RATE: RangeInclusive<u32> = 1..=100_000;
+/// A call that takes longer than ten minutes holds a drain and a deadline for as long.
+const CALL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
+const SHORT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const LONG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 86_400);
+
+fn read_sell(reader: &mut Reader<'_>) -> Sell {
+    Sell {
+        concurrency: reader.count("concurrency", "buyback calls in flight", 16, CALLS),
+        rate_per_second: reader.count("rate_per_second", "buyback calls begun per second", 20, RATE),
+    }
+}
+
+fn read_timeouts(reader: &mut Reader<'_>, built_in: Timeouts) -> Timeouts {
+    Timeouts {
+        connect: reader.duration("connect", "until a connection stands", built_in.connect, CALL),
+        init: reader.duration("init", "buy/init", built_in.init, CALL),
+        status: reader.duration("status", "buy/status: above the window in which it is held", built_in.status, CALL),
+        inventory: reader.duration("inventory", "reading an inventory", built_in.inventory, CALL),
+        buyback: reader.duration("buyback", "buyback", built_in.buyback, CALL),
+    }
+}
+
+fn read_poll(reader: &mut Reader<'_>, built_in: PollRules) -> PollRules {
+    let rules = PollRules {
+        first: reader.duration("first", "the wait before the second poll; it doubles from there", built_in.first, SHORT),
+        max: reader.duration("max", "the longest wait between two polls", built_in.max, SHORT),
+        deadline: reader.duration("deadline", "still pending after this: review", built_in.deadline, LONG),
+    };
+    if rules.first > rules.max {
+        reader.problem("first", "must not be longer than `max`");
+    }
+    if rules.max > rules.deadline {
+        reader.problem("max", "must not be longer than `deadline`");
+    }
+    rules
+}
+
+fn read_reconcile(reader: &mut Reader<'_>, window: Duration) -> Reconcile {
+    let reconcile = Reconcile {
+        first: reader.duration("first", "the wait before the first look", Rules::default().first_look, SHORT),
+        max: reader.duration("max", "the longest wait between two looks", MINUTE, SHORT),
+        clock_skew: reader.duration("clock_skew", "by how much the upstream's clock may be off", 30 * SECOND, SHORT),
+        window: reader.duration("window", "how long to look; 1.5 × poll.deadline unless given", window, LONG),
+    };
+    if reconcile.first > reconcile.max {
+        reader.problem("first", "must not be longer than `max`");
+    }
+    reconcile
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn read_warnings(reader: &mut Reader<'_>) -> Warnings {
+    Warnings {
+        leads: reader.durations("leads", "how long before expiry", vec![72 * HOUR, 24 * HOUR, HOUR], check_leads),
+        digest: reader.duration("digest", "what is due within this goes into one warning", 15 * MINUTE, SHORT),
+        quiet: reader.table(
+            "quiet",
+            "hours in which no warning goes out",
+            When::Given(r#"{ from = "22:00", to = "08:00", zone = "Europe/Berlin" }"#),
+            read_quiet,
+        ),
+    }
+}
+
+/// The upstream's window is seven days; a warning before it opens could never go out.
+fn check_leads(leads: &[Duration]) -> Result<(), String> {
+    const MOST: usize = 16;
+    let mut sorted = leads.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    match leads {
+        [] => Err("must name at least one lead time; `warnings = false` switches warnings off".into()),
+        _ if leads.len() > MOST => Err(format!("must be at most {MOST} lead times")),
+        _ if sorted.len() != leads.len() => Err("must not name a lead time twice".into()),
+        _ if sorted[0] < MINUTE || sorted[sorted.len() - 1] > 7 * DAY => Err("each lead time must be 1m to 7d".into()),
+        _ => Ok(()),
+    }
+}
+
+fn read_quiet(reader: &mut Reader<'_>) -> Quiet {
+    Quiet {
+        from: reader.value("from", "wall time", "22:00".into(), |value| hour(&text(value)?), |text| quoted(text)),
+        to: reader.value("to", "wall time", "08:00".into(), |value| hour(&text(value)?), |text| quoted(text)),
+        zone: reader.value("zone", "an IANA time zone", "UTC".into(), |value| zone(&text(value)?), |text| quoted(text)),
+    }
+}
+
+fn hour(text: &str) -> Result<String, String> {
+    chrono::NaiveTime::parse_from_str(text, "%H:%M")
+        .map(|_| text.to_owned())
+        .map_err(|_| format!("must be a time of day such as \"22:00\", not {text:?}"))
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let good = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'));
+    if text.split('/').all(good) { Ok(text.into()) } else { Err(format!("must be an IANA time zone, not {text:?}")) }
+}
+
+fn read_webhook(reader: &mut Reader<'_>, secret: impl Fn(&mut Reader<'_>, &str, &'static str) -> Option<Secret>) -> Webhook {
+    let allow_insecure = reader.flag("allow_insecure", "loopback and http, for development", false);
+    let read = |value: &toml::Value| webhook_url(&text(value)?, allow_insecure);
+    let url = reader.optional("url", "where events are posted to", r#""https://acme.example/hooks""#, read, |url| quoted(url));
+    let secret = secret(reader, "secret", "signs; may hold two secrets, one a line, while rotating");
+    if url.is_none() {
+        reader.problem("url", "a webhook needs a readable `url`");
+    }
+    if secret.is_none() {
+        reader.problem("secret_file", "a webhook needs `secret_file` or `secret_env`: events are signed");
+    }
+    Webhook { url: url.unwrap_or_default(), secret, allow_insecure }
+}
+
+fn webhook_url(text: &str, allow_insecure: bool) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| format!("must be a URL: {error}"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_insecure => {}
+        "http" => return Err("must be https; `allow_insecure = true` allows http for development".into()),
+        _ => return Err("must be an https URL".into()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user name or a password".into());
+    }
+    Ok(text.into())
+}
+
+fn read_sell_before_expiry(reader: &mut Reader<'_>) -> SellBeforeExpiry {
+    let sale = SellBeforeExpiry {
+        at: reader.duration("at", "how long before expiry", 30 * MINUTE, LONG),
+        stop_before: reader.duration("stop_before", "no more tries from here on", 5 * MINUTE, LONG),
+        min_share: reader.optional(
+            "min_share",
+            "of the price at purchase",
+            "\"0.9\"",
+            |value| share(&text(value)?),
+            |share| quoted(&Money::usd(*share).to_string()),
+        ),
+        min_price: reader.optional(
+            "min_price",
+            "USD",
+            "\"5.00\"",
+            |value| money(&text(value)?),
+            |money| quoted(&money.to_string()),
+        ),
+    };
+    if sale.stop_before >= sale.at {
+        reader.problem("stop_before", "must be shorter than `at`");
+    }
+    sale
+}
+
+fn money(text: &str) -> Result<Money, String> {
+    Money::parse_usd(text).map_err(|error| format!("{error}: {text:?}"))
+}
+
+fn share(text: &str) -> Result<i64, String> {
+    let share = money(text)?.millionths();
+    if share <= 1_000_000 { Ok(share) } else { Err(format!("must be a share from 0 to 1, not {text:?}")) }
+}
+
+/// Reads one `[[partner.pack]]`.
+pub fn read_pack(reader: &mut Reader<'_>) -> Option<Pack> {
+    let read = |value: &toml::Value| PackId::new(text(value)?).map_err(|error| error.to_string());
+    let id = reader.optional("id", "the pack", "\"…\"", read, |id| quoted(id.as_str()));
+    let read = |value: &toml::Value| as_durations(value, check_leads);
+    let leads = reader.optional("leads", "its own lead times", r#"["12h", "1h"]"#, read, |leads| show_durations(leads));
+    if id.is_none() {
+        reader.problem("id", "a pack needs a readable `id`");
+    }
+    Some(Pack { id: id?, leads })
+}

@@ -1,0 +1,136 @@
+//! What every verb is given: how to find its configuration, its store, and its voice.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use clawback_broker::{Broker, Topology, topology::PartnerTopology};
+use clawback_domain::PartnerId;
+use clawback_store::Store;
+
+use crate::{
+    config::{Needs, Partner, ServerUrl, Setup, SetupFlags},
+    failure::Failure,
+    output::Output,
+};
+
+pub struct Context {
+    pub flags: SetupFlags,
+    pub out: Output,
+}
+
+/// An environment variable; empty counts as not set.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Context {
+    /// # Errors
+    /// Everything that is wrong with file and environment, as usage.
+    pub fn setup(&self, needs: Needs) -> Result<Setup, Failure> {
+        Ok(Setup::load(&self.flags, &env, needs)?)
+    }
+
+    /// The store of a verb: it must be there already, and of this version.
+    ///
+    /// # Errors
+    /// No store, one that cannot be reached, or one that wants migrating.
+    pub async fn store(&self, setup: &Setup) -> Result<Arc<dyn Store>, Failure> {
+        if setup.database.is_none() && !setup.sqlite_file().exists() {
+            let path = setup.sqlite_file();
+            return Err(Failure::failed(format!(
+                "there is no store at {}: start `clawback up`, or name another with CLAWBACK_DATA_DIR or DATABASE_URL",
+                path.display()
+            )));
+        }
+        let store = open_store(setup, Missing::Refuse).await?;
+        refuse_unmigrated(&*store).await?;
+        Ok(store)
+    }
+
+    /// The partner a verb means: the one named, or the only one.
+    ///
+    /// # Errors
+    /// An unknown partner, or none named where there are several.
+    pub fn partner<'s>(&self, setup: &'s Setup, named: Option<&PartnerId>) -> Result<&'s Partner, Failure> {
+        let names = || setup.partners.iter().map(|partner| partner.id.as_str()).collect::<Vec<_>>().join(", ");
+        match (named, setup.partners.as_slice()) {
+            (Some(id), _) => {
+                setup.partner(id).ok_or_else(|| Failure::usage(format!("there is no partner {id}; there is: {}", names())))
+            }
+            (None, [only]) => Ok(only),
+            (None, _) => Err(Failure::usage(format!("say which partner with --partner: {}", names()))),
+        }
+    }
+}
+
+/// How long the first connection to a server may take; dependencies of a role may start after it.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// What becomes of an SQLite store whose file is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Create,
+    Refuse,
+}
+
+/// # Errors
+/// The store cannot be reached.
+pub async fn open_store(setup: &Setup, missing: Missing) -> Result<Arc<dyn Store>, Failure> {
+    let (url, shown) = match &setup.database {
+        Some(url) => (url.expose().to_owned(), url.to_string()),
+        None => (sqlite_url(&setup.sqlite_file())?, setup.sqlite_file().display().to_string()),
+    };
+    let url = if missing == Missing::Create { creating(url) } else { url };
+    let connect = clawback_store::sql::connect(&url, clawback_store::sql::Options::default());
+    match tokio::time::timeout(CONNECT_WITHIN, connect).await {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(Failure::failed(format!("the store {shown} cannot be opened: {error}"))),
+        Err(_) => Err(Failure::failed(format!("the store {shown} did not answer within {CONNECT_WITHIN:?}"))),
+    }
+}
+
+/// SQLite makes a file only when its URL says so.
+pub fn creating(url: String) -> String {
+    if !url.starts_with("sqlite:") || url.contains("mode=") {
+        return url;
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}mode=rwc")
+}
+
+/// The URL of a file, so that no character of its path is taken for syntax.
+///
+/// # Errors
+/// A path that is not absolute and cannot be made so.
+pub fn sqlite_url(path: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    let url = url::Url::from_file_path(&absolute)
+        .map_err(|()| Failure::failed(format!("{} is not a path that a URL can name", absolute.display())))?;
+    Ok(url.as_str().replacen("file:", "sqlite:", 1))
+}
+
+/// # Errors
+/// A store of another version, with the command to run.
+pub async fn refuse_unmigrated(store: &dyn Store) -> Result<(), Failure> {
+    let pending = store.pending_migrations().await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("the store's schema is not up to date ({}): run `clawback migrate`", pending.join(", "))))
+}
+
+/// # Errors
+/// RabbitMQ cannot be reached.
+pub async fn open_amqp(url: &ServerUrl) -> Result<Arc<dyn Broker>, Failure> {
+    let connect = clawback_broker::amqp::Amqp::connect(url.expose(), clawback_broker::amqp::Options::default());
+    match tokio::time::timeout(CONNECT_WITHIN, connect).await {
+        Ok(Ok(broker)) => Ok(Arc::new(broker)),
+        Ok(Err(error)) => Err(Failure::failed(format!("RabbitMQ at {url}: {error}"))),
+        Err(_) => Err(Failure::failed(format!("RabbitMQ at {url} did not answer within {CONNECT_WITHIN:?}"))),
+    }
+}
+
+/// Exchanges and queues of the configured partners.
+pub fn topology(partners: &[Partner]) -> Topology {
+    let of = |partner: &Partner| PartnerTopology { partner: partner.id.clone(), event_queue: partner.settings.event_queue };
+    Topology { partners: partners.iter().map(of).collect() }
+}

@@ -1,0 +1,142 @@
+//! What became of it all: our store held against the sandbox's own ledger.
+
+use std::collections::BTreeMap;
+
+use clawback_domain::{Clock, PartnerId, PurchaseId, purchase::StateName};
+use clawback_sandbox::Ledger;
+use clawback_store::Store;
+use serde_json::{Value, json};
+
+use super::{plant::Plant, progress::Took, workload::Workload};
+use crate::{failure::Failure, verbs::show::Story};
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub purchases: u64,
+    pub fulfilled: u64,
+    pub failed: u64,
+    pub review: u64,
+    /// Neither ended nor in review.
+    pub open: u64,
+}
+
+pub struct Counted {
+    pub by_partner: BTreeMap<PartnerId, Tally>,
+    pub events: usize,
+    /// Bought upstream, and we do not say so; or said to be bought, and not so.
+    pub lost: u64,
+    pub bought_twice: u64,
+    /// Purchases in review that the ledger has: what a full reconciliation would find again.
+    pub bought_in_review: u64,
+    pub took: Took,
+}
+
+impl Counted {
+    /// # Errors
+    /// The store's.
+    pub async fn count(plant: &Plant, workload: &Workload, took: Took) -> Result<Self, Failure> {
+        let ledger = plant.upstream.lock().ledger();
+        let mut bought = times_bought(&ledger);
+        let mut counted = Self {
+            by_partner: BTreeMap::new(),
+            events: plant.events.count(),
+            lost: 0,
+            bought_twice: bought.values().filter(|times| **times > 1).count() as u64,
+            bought_in_review: 0,
+            took,
+        };
+        for asked in &workload.asked {
+            let state = plant.store.purchase(asked.purchase).await?.map(|purchase| purchase.state.name());
+            let is_bought = bought.remove(&Some(asked.purchase)).is_some();
+            counted.add(&asked.partner, state, is_bought);
+        }
+        // What is left was bought for no purchase of ours.
+        counted.lost += bought.values().sum::<u64>();
+        Ok(counted)
+    }
+
+    fn add(&mut self, partner: &PartnerId, state: Option<StateName>, is_bought: bool) {
+        let tally = self.by_partner.entry(partner.clone()).or_default();
+        tally.purchases += 1;
+        match state {
+            Some(StateName::Fulfilled) => tally.fulfilled += 1,
+            Some(StateName::Failed) => tally.failed += 1,
+            Some(StateName::Review) => tally.review += 1,
+            Some(StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling) | None => {
+                tally.open += 1;
+            }
+        }
+        let agrees = match state {
+            Some(StateName::Fulfilled) => is_bought,
+            Some(StateName::Failed | StateName::Accepted) => !is_bought,
+            Some(StateName::Initiating | StateName::Pending | StateName::Reconciling | StateName::Review) => true,
+            None => false,
+        };
+        self.lost += u64::from(!agrees);
+        self.bought_in_review += u64::from(state == Some(StateName::Review) && is_bought);
+    }
+
+    pub fn total(&self) -> Tally {
+        self.by_partner.values().fold(Tally::default(), |sum, tally| Tally {
+            purchases: sum.purchases + tally.purchases,
+            fulfilled: sum.fulfilled + tally.fulfilled,
+            failed: sum.failed + tally.failed,
+            review: sum.review + tally.review,
+            open: sum.open + tally.open,
+        })
+    }
+
+    pub fn object(&self) -> Value {
+        let total = self.total();
+        let seconds = self.took.all.as_secs_f64();
+        json!({
+            "purchases": total.purchases, "fulfilled": total.fulfilled, "failed": total.failed, "review": total.review,
+            "open": total.open, "sellbacks": 0, "warned_items": 0, "events": self.events, "lost": self.lost,
+            "bought_twice": self.bought_twice, "seconds": round(seconds),
+            "purchases_per_second": round(total.purchases as f64 / seconds.max(0.001)),
+        })
+    }
+
+    /// # Errors
+    /// Anything was lost, bought twice, or is still open.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        match (self.lost, self.bought_twice, self.total().open) {
+            (0, 0, 0) => Ok(()),
+            (lost, twice, open) => Err(Failure::failed(format!("{lost} lost, {twice} bought twice, {open} still open"))),
+        }
+    }
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// How often each purchase of ours was really bought; under `None` what has no reference of ours.
+fn times_bought(ledger: &Ledger) -> BTreeMap<Option<PurchaseId>, u64> {
+    let mut times = BTreeMap::new();
+    for bought in &ledger.purchases {
+        let purchase = bought.client_ref.as_deref().and_then(|text| text.rsplit_once('.')).and_then(|(id, _)| id.parse().ok());
+        *times.entry(purchase).or_insert(0) += 1;
+    }
+    times
+}
+
+/// The fulfilled purchase to which most happened.
+///
+/// # Errors
+/// The store's.
+pub async fn a_story(store: &dyn Store, workload: &Workload, clock: &dyn Clock) -> Result<Option<Story>, Failure> {
+    let mut longest = None;
+    for asked in &workload.asked {
+        let Some(purchase) = store.purchase(asked.purchase).await? else { continue };
+        let happened = (purchase.attempts, purchase.version);
+        let longer = longest.as_ref().is_none_or(|(most, _)| *most < happened);
+        if purchase.state.name() == StateName::Fulfilled && longer {
+            longest = Some((happened, purchase));
+        }
+    }
+    match longest {
+        Some((_, purchase)) => Story::read(store, purchase, clock.now()).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,196 @@
+//! The parts of the demo: the real ones, small.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use clawback_broker::{
+    Broker, Embedded, Topology,
+    topology::{self, PartnerTopology},
+};
+use clawback_domain::{
+    Clock, EventId, PartnerId,
+    poll::{PollRules, Timeouts},
+    purchase::Rules,
+};
+use clawback_phygitals::{ApiKey, Phygitals};
+use clawback_sandbox::{Engine, Fault, Mode, Options, engine::Shared, server};
+use clawback_scheduler::Scheduler;
+use clawback_store::Store;
+use clawback_worker::{Doors, Limits, Partner, Worker};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{SystemClock, Tracked},
+    context::{creating, sqlite_url},
+    failure::Failure,
+    roles::sandbox,
+};
+
+/// Made up.
+pub const PARTNERS: [&str; 3] = ["arcade-north", "claw-club", "toybox"];
+
+/// Calls begun per second and partner.
+pub const RATE: u32 = 200;
+
+const SETTLE: Duration = Duration::from_millis(1200);
+
+/// A few of each kind among some hundred calls. After its effect a lost answer leaves an unknown outcome; before it, too.
+const FAULTS: [&str; 8] = [
+    "init:reset-before=0.004",
+    "init:reset-after=0.008",
+    "init:error-after=0.004",
+    "init:cut-body=0.004",
+    "init:rate-limited=0.04",
+    "status:error-before=0.02",
+    "status:cut-body=0.02",
+    "status:rubbish=0.01",
+];
+
+pub struct Plant {
+    pub store: Arc<dyn Store>,
+    pub broker: Arc<dyn Broker>,
+    pub clock: Arc<dyn Clock>,
+    pub upstream: Shared,
+    pub events: Events,
+    shutdown: CancellationToken,
+    tasks: Tracked,
+    /// Removed with everything in it at the end.
+    _folder: TempDir,
+}
+
+impl Plant {
+    /// # Errors
+    /// The temporary folder, or a free port.
+    pub async fn start(seed: u64, shutdown: CancellationToken) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("clawback-demo-").tempdir().map_err(Failure::failed)?;
+        let url = creating(sqlite_url(&folder.path().join("demo.sqlite"))?);
+        let store: Arc<dyn Store> =
+            Arc::new(clawback_store::sql::connect(&url, clawback_store::sql::Options::default()).await?);
+        store.migrate().await?;
+        let broker: Arc<dyn Broker> = Arc::new(Embedded::new());
+        broker.declare(&topology_of_all()).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let (upstream, base) = start_sandbox(seed, shutdown.clone()).await?;
+        let tasks = Tracked::default();
+        let plant =
+            Self { events: Events::listen(&broker).await?, store, broker, clock, upstream, shutdown, tasks, _folder: folder };
+        plant.start_work(&base)?;
+        Ok(plant)
+    }
+
+    fn start_work(&self, base: &str) -> Result<(), Failure> {
+        let (store, broker, clock) = (self.store.clone(), self.broker.clone(), self.clock.clone());
+        let scheduler = Scheduler::new(store.clone(), broker.clone(), clock.clone(), partner_ids());
+        let partners = PARTNERS.iter().map(|name| partner(name, base, &clock)).collect::<Result<_, _>>()?;
+        let doors = Doors { store, broker, clock, tasks: Arc::new(self.tasks.clone()) };
+        let worker = Worker::new(doors, partners);
+        self.tasks.0.spawn(worker.run(self.shutdown.clone(), Duration::from_secs(3)));
+        self.tasks.0.spawn(scheduler.run(self.shutdown.clone()));
+        Ok(())
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.tasks.0.close();
+        // Nobody waits for the drain of a demo for long.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.0.wait()).await;
+        self.broker.close(Duration::from_secs(1)).await;
+        self.store.close().await;
+    }
+}
+
+pub fn partner_ids() -> Vec<PartnerId> {
+    PARTNERS.iter().map(|name| PartnerId::new(name).expect("the demo's names are lower case and short")).collect()
+}
+
+fn topology_of_all() -> Topology {
+    let partners = partner_ids().into_iter().map(|partner| PartnerTopology { partner, event_queue: true });
+    Topology { partners: partners.collect() }
+}
+
+fn key(name: &str) -> String {
+    format!("sandbox-{name}")
+}
+
+async fn start_sandbox(seed: u64, shutdown: CancellationToken) -> Result<(Shared, String), Failure> {
+    let faults = FAULTS.iter().map(|fault| fault.parse::<Fault>().expect("the demo's faults are the sandbox's"));
+    let engine = Engine::shared(Options {
+        mode: Mode::Production,
+        settle: SETTLE,
+        pending_polls: 1,
+        seed,
+        api_keys: PARTNERS.iter().map(|name| key(name)).collect(),
+        faults: faults.collect(),
+        ..Options::default()
+    });
+    let (listener, url) = sandbox::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let serving = server::serve(listener, engine.clone(), server::ServerOptions::default(), shutdown.cancelled_owned());
+    tokio::spawn(serving);
+    Ok((engine, url))
+}
+
+/// As configured in production, only that everything happens sooner.
+fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Failure> {
+    // An outcome in doubt is looked into once its call has surely ended: short time-outs shorten the demo.
+    let (half, second) = (Duration::from_millis(500), Duration::from_secs(1));
+    let timeouts = Timeouts { connect: half, init: second, status: 5 * second, inventory: 3 * second, buyback: second };
+    let poll = PollRules { first: Duration::from_millis(400), max: 2 * second, deadline: 60 * second };
+    let Timeouts { connect, init, status, inventory, buyback } = timeouts;
+    let client = Phygitals::new(
+        base,
+        ApiKey::new(&key(name)).map_err(Failure::failed)?,
+        clawback_phygitals::Timeouts { connect, init, status, inventory, buyback },
+        clock.clone(),
+    );
+    Ok(Partner {
+        id: PartnerId::new(name).map_err(Failure::failed)?,
+        upstream: Arc::new(client.map_err(Failure::failed)?),
+        limits: Limits { concurrency: 64, poll_concurrency: 256, rate_per_second: RATE },
+        rules: Rules { poll, timeouts, first_look: SETTLE, max_wait: 60 * second },
+        closed: false,
+    })
+}
+
+/// Listens to every partner's event queue, as a partner would.
+pub struct Events {
+    seen: Arc<Mutex<BTreeSet<EventId>>>,
+    count: watch::Receiver<usize>,
+}
+
+impl Events {
+    async fn listen(broker: &Arc<dyn Broker>) -> Result<Self, Failure> {
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let (told, count) = watch::channel(0);
+        for partner in partner_ids() {
+            let mut consumer = broker.consume(&topology::event_queue(&partner), 64).await?;
+            let (seen, told) = (seen.clone(), told.clone());
+            tokio::spawn(async move {
+                while let Some(delivery) = consumer.next().await {
+                    let id: Option<EventId> = delivery.properties.message_id.as_deref().and_then(|id| id.parse().ok());
+                    let count = {
+                        let mut seen = seen.lock();
+                        seen.extend(id);
+                        seen.len()
+                    };
+                    told.send_if_modified(|known| std::mem::replace(known, count) != count);
+                    // A broker that is closing takes no more acks; the demo is over then.
+                    let _ = delivery.ack().await;
+                }
+            });
+        }
+        Ok(Self { seen, count })
+    }
+
+    /// How many different events arrived.
+    pub fn count(&self) -> usize {
+        self.seen.lock().len()
+    }
+
+    /// Waits until so many arrived, or long enough.
+    pub async fn wait_for(&self, wanted: usize, within: Duration) {
+        let mut count = self.count.clone();
+        let _ = tokio::time::timeout(within, count.wait_for(|count| *count >= wanted)).await;
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP: the partners' door to the same commands, and what both doors share.
+
+pub mod bearer;
+pub mod body;
+pub mod problem;
+pub mod server;
+
+mod api;
+pub mod cursor;
+mod purchases;
+
+pub use api::{Api, ApiPartner, router};

@@ -1,0 +1,24 @@
+//! The binary as a library: configuration, roles, command line, HTTP API.
+//!
+//! [`cli`] says what there is to say. A *role* runs until it is told to stop ([`roles`]); a *verb* looks at the store or moves
+//! something in it and ends ([`verbs`]); [`demo`] is the whole system in one process for a few seconds. [`config`] is what all of
+//! them are told, [`http`] the partners' door, [`ops`] the operators'.
+
+mod cli;
+pub mod config;
+mod context;
+mod failure;
+mod output;
+
+mod accepting;
+mod cancelling;
+mod pausing;
+
+mod clock;
+mod demo;
+mod http;
+mod ops;
+mod roles;
+mod verbs;
+
+pub use cli::run;

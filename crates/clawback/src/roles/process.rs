@@ -1,0 +1,239 @@
+//! What every role has: its configuration, the parts it shares, a way to stop and a way to be looked at.
+
+use std::{sync::Arc, time::Duration};
+
+use clawback_broker::{Broker, Health};
+use clawback_domain::{Clock, PartnerId};
+use clawback_store::Store;
+use clawback_telemetry::Metrics;
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    keys,
+    parts::{Upstreams, worker_partners},
+    reload, signals, stored,
+};
+use crate::{
+    clock::{SystemClock, Tracked},
+    config::{File, Partner, Secret, Setup},
+    context::env,
+    failure::Failure,
+    ops::{self, Listen, Ops, Readiness},
+};
+
+/// What every role takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RoleFlags {
+    /// /livez, /readyz, /metrics, and /ops/v1 with CLAWBACK_OPS_TOKEN; `off`, or port 0 [default: 127.0.0.1:9464]
+    #[arg(long, env = "CLAWBACK_OPS_LISTEN", default_value = "", hide_default_value = true, value_name = "ADDRESS")]
+    pub ops_listen: Listen,
+}
+
+/// A role under way.
+pub struct Process {
+    pub setup: Setup,
+    pub store: Arc<dyn Store>,
+    pub broker: Arc<dyn Broker>,
+    pub clock: Arc<SystemClock>,
+    pub tasks: Tracked,
+    pub shutdown: CancellationToken,
+    pub readiness: Arc<Readiness>,
+}
+
+/// How long broker and store may take to flush acks, confirms and commits at the end; at most a quarter of `drain`.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+impl Process {
+    /// Puts the parts together: measures the clock, refuses a configuration that leaves rows without a partner, and opens the
+    /// operators' door. Signals are heard from before, since connecting may take a while.
+    ///
+    /// # Errors
+    /// What stands in the way, in a sentence.
+    pub async fn start(
+        setup: Setup,
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        ops_listen: Listen,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let clock = Arc::new(SystemClock::default());
+        clock.measure(&*store).await?;
+        refuse_orphaned_rows(&*store, &setup.partners).await?;
+        let readiness = Arc::new(Readiness::default());
+        let process = Self { setup, store, broker, clock, tasks: Tracked::default(), shutdown, readiness };
+        process.watch_parts();
+        process.tell_what_is_not_used();
+        process.open_ops(ops_listen).await?;
+        Ok(process)
+    }
+
+    fn watch_parts(&self) {
+        tokio::spawn(self.clock.clone().follow(self.store.clone(), self.shutdown.clone()));
+        let clock = self.clock.clone();
+        self.readiness.add(move || clock.check());
+        let broker = self.broker.clone();
+        self.readiness.add(move || match broker.health() {
+            Health::Connected => Ok(()),
+            Health::Blocked => Err("RabbitMQ has raised an alarm and blocks publishing".into()),
+            Health::Disconnected => Err("RabbitMQ is not connected".into()),
+        });
+        let shutdown = self.shutdown.clone();
+        self.readiness.add(move || if shutdown.is_cancelled() { Err("it is draining".into()) } else { Ok(()) });
+    }
+
+    /// A setting that does nothing must not look as if it did.
+    fn tell_what_is_not_used(&self) {
+        let ignored = |name: &&str| env(name).is_some() && !self.setup.file.partners.is_empty();
+        for name in ["PHYGITALS_API_KEY", "CLAWBACK_TOKEN"].into_iter().filter(ignored) {
+            tracing::warn!("{name} is not used: the configuration file names the partners");
+        }
+        if env("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
+            tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not used: this version exports no traces");
+        }
+    }
+
+    async fn open_ops(&self, listen: Listen) -> Result<(), Failure> {
+        let metrics = Metrics::install().map_err(Failure::failed)?;
+        let rates = rates(&self.setup);
+        let ops = Ops {
+            readiness: self.readiness.clone(),
+            metrics,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            token: self.setup.ops_token.clone(),
+            rates: Arc::new(rates),
+        };
+        ops::start(ops, listen, self.shutdown.clone()).await
+    }
+
+    /// A worker in this process, with its keys watched and its limits reloaded at SIGHUP.
+    ///
+    /// # Errors
+    /// A key that cannot be sent.
+    pub fn worker(&self) -> Result<Arc<clawback_worker::Worker>, Failure> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let upstreams = Arc::new(Upstreams::open(&self.setup.partners, &self.setup.upstream, &clock)?);
+        let doors = clawback_worker::Doors {
+            store: self.store.clone(),
+            broker: self.broker.clone(),
+            clock,
+            tasks: Arc::new(self.tasks.clone()),
+        };
+        let worker = clawback_worker::Worker::new(doors, worker_partners(&self.setup.partners, &upstreams));
+        let ready = worker.clone();
+        self.readiness.add(move || if ready.ready() { Ok(()) } else { Err("the worker is not consuming".into()) });
+        self.reload_on_hangup(worker.clone(), upstreams.clone());
+        self.watch_secrets(Some(upstreams));
+        Ok(worker)
+    }
+
+    fn reload_on_hangup(&self, worker: Arc<clawback_worker::Worker>, upstreams: Arc<Upstreams>) {
+        let partners = self.setup.partners.clone();
+        let current = RwLock::new(self.setup.file.clone());
+        signals::on_hangup(move || {
+            let Some(path) = current.read().path.clone() else {
+                tracing::warn!("SIGHUP: there is no configuration file to read again");
+                return;
+            };
+            // Secrets are watched by themselves; what SIGHUP changes needs none.
+            match File::load(Some(&path), &env, crate::config::Needs::NOTHING) {
+                Ok(file) => take_over(&mut current.write(), file, &partners, |partners| {
+                    worker.reload(worker_partners(partners, &upstreams));
+                }),
+                Err(error) => tracing::error!("SIGHUP: nothing was reloaded\n{error}"),
+            }
+        });
+    }
+
+    /// Reads secrets again when their files change, until the process stops.
+    pub fn watch_secrets(&self, upstreams: Option<Arc<Upstreams>>) {
+        let others: Vec<Secret> = self.setup.ops_token.iter().cloned().collect();
+        let (partners, base) = (self.setup.partners.clone(), self.setup.upstream.clone());
+        tokio::spawn(keys::watch(partners, others, upstreams, base, self.shutdown.clone()));
+    }
+
+    /// A role without limits of its own says so when asked to reload.
+    pub fn nothing_to_reload(&self) {
+        signals::on_hangup(|| tracing::warn!("SIGHUP: limits and lead times are the worker's; this role has none to reload"));
+    }
+
+    pub fn partner_ids(&self) -> Vec<PartnerId> {
+        self.setup.partners.iter().map(|partner| partner.id.clone()).collect()
+    }
+
+    /// How long the work may go on after the signal: `drain`, less what closing may take.
+    pub fn drain(&self) -> Duration {
+        self.setup.file.drain.saturating_sub(self.closing())
+    }
+
+    fn closing(&self) -> Duration {
+        CLOSE_WITHIN.min(self.setup.file.drain / 4)
+    }
+
+    /// Counts the store's purchases for `/metrics`, in the role that also looks for what is due.
+    pub fn count_stored(&self) {
+        tokio::spawn(stored::watch(self.store.clone(), self.shutdown.clone()));
+    }
+
+    /// Waits for what was spawned, then closes broker and store. Bounded.
+    pub async fn finish(self) {
+        let within = self.closing();
+        self.tasks.0.close();
+        let closing = async {
+            self.tasks.0.wait().await;
+            self.broker.close(within).await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(within, closing).await.is_err() {
+            tracing::warn!(tasks = self.tasks.0.len(), "not all closed in time; what is left comes due by itself");
+        }
+    }
+}
+
+/// Takes the limits of `file` into the partners of this process, and says what it does not take.
+fn take_over(current: &mut File, file: File, partners: &[Partner], reload: impl FnOnce(&[Partner])) {
+    let changes = reload::compare(current, &file);
+    if !changes.refused.is_empty() {
+        let keys = changes.refused.join(", ");
+        tracing::error!(keys, "SIGHUP: these keys changed and are not taken over; they take a restart");
+    }
+    let mut reloaded = partners.to_vec();
+    for partner in &mut reloaded {
+        if let Some(read) = file.partners.iter().find(|read| read.id == partner.id) {
+            let settings = &mut partner.settings;
+            settings.concurrency = read.settings.concurrency;
+            settings.poll_concurrency = read.settings.poll_concurrency;
+            settings.rate_per_second = read.settings.rate_per_second;
+        }
+    }
+    reload(&reloaded);
+    tracing::info!(keys = changes.taken.join(", "), "SIGHUP: limits and lead times were reloaded");
+    // What was refused stays refused at the next SIGHUP, until a restart: only the taken keys are remembered by comparing anew.
+    if changes.refused.is_empty() {
+        *current = file;
+    }
+}
+
+/// How fast waiting rows of a partner come due after a resume.
+pub fn rates(setup: &Setup) -> impl Fn(&PartnerId) -> u32 + Send + Sync + 'static {
+    let rates: std::collections::BTreeMap<_, _> =
+        setup.partners.iter().map(|partner| (partner.id.clone(), partner.settings.rate_per_second)).collect();
+    let slowest = rates.values().copied().min().unwrap_or(1);
+    move |partner| rates.get(partner).copied().unwrap_or(slowest)
+}
+
+/// A partner with open rows cannot be removed: nobody would follow them.
+async fn refuse_orphaned_rows(store: &dyn Store, partners: &[Partner]) -> Result<(), Failure> {
+    let counts = store.counts().await?;
+    let orphaned = counts.iter().find(|((partner, state), count)| {
+        **count > 0 && !state.is_final() && partners.iter().all(|known| known.id != *partner)
+    });
+    match orphaned {
+        None => Ok(()),
+        Some(((partner, state), count)) => Err(Failure::usage(format!(
+            "partner {partner} is not configured, but has {count} purchase(s) {state}: configure it (with `closed = true` it takes \
+             no new commands) until they have ended"
+        ))),
+    }
+}

@@ -1,0 +1,100 @@
+//! `clawback list purchases`
+
+use std::time::Duration;
+
+use chrono::Utc;
+use clap::Subcommand;
+use clawback_domain::{PartnerId, UserId, clock, purchase::Purchase, purchase::StateName, resource::Resource};
+use clawback_store::Filter;
+use serde_json::{Value, json};
+
+use crate::{
+    config::{Needs, parse_duration},
+    context::Context,
+    failure::Failure,
+    http::cursor,
+    output,
+};
+
+#[derive(Debug, Subcommand)]
+pub enum List {
+    /// Purchases, newest first
+    #[command(after_help = "Example:\n  clawback list purchases --state review --older-than 1h")]
+    Purchases(ListFlags),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ListFlags {
+    #[arg(long)]
+    partner: Option<PartnerId>,
+    #[arg(long, value_parser = state)]
+    state: Option<StateName>,
+    #[arg(long)]
+    user: Option<UserId>,
+    /// Only what was accepted longer ago than this
+    #[arg(long, value_parser = parse_duration, value_name = "SPAN")]
+    older_than: Option<Duration>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// The `next` of the page before
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+fn state(text: &str) -> Result<StateName, String> {
+    let names = || StateName::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+    StateName::parse(text).ok_or_else(|| format!("must be one of {}", names()))
+}
+
+/// # Errors
+/// A cursor that is none of ours; the store.
+pub async fn run(context: &Context, List::Purchases(flags): List) -> Result<(), Failure> {
+    let read = |text: &String| cursor::read(text).ok_or_else(|| Failure::usage("--after takes the `next` of a page before"));
+    let filter = Filter {
+        partner: flags.partner,
+        state: flags.state,
+        user: flags.user,
+        request: None,
+        created_before: flags.older_than.map(|span| Utc::now() - span).map(clock::micros),
+        after: flags.after.as_ref().map(read).transpose()?,
+        limit: flags.limit,
+    };
+    let setup = context.setup(Needs::NOTHING)?;
+    let store = context.store(&setup).await?;
+    let purchases = store.purchases(filter).await?;
+    store.close().await;
+    let next = purchases.last().filter(|_| purchases.len() as u32 == flags.limit).map(cursor::behind);
+    let objects: Vec<_> = purchases.iter().map(object).collect();
+    context.out.result(&json!({ "purchases": objects, "next": &next }), || text(&purchases, next.as_deref()))
+}
+
+/// Without its items: `show` has them.
+fn object(purchase: &Purchase) -> Value {
+    let mut object = serde_json::to_value(Resource::of(purchase, &[])).expect("a resource has string keys");
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("items");
+        fields.insert("partner".into(), purchase.partner.as_str().into());
+    }
+    object
+}
+
+fn text(purchases: &[Purchase], next: Option<&str>) -> String {
+    if purchases.is_empty() {
+        return "no purchase is like that".into();
+    }
+    let row = |purchase: &Purchase| {
+        [
+            purchase.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+            purchase.partner.to_string(),
+            purchase.command.request_id.to_string(),
+            format!("{} × {}", purchase.command.amount, purchase.command.pack_id),
+            purchase.state.name().to_string(),
+            purchase.id.to_string(),
+        ]
+    };
+    let mut text = output::table(["accepted", "partner", "request", "what", "state", "id"], purchases.iter().map(row));
+    if let Some(next) = next {
+        text.push_str(&format!("\nmore with --after {next}"));
+    }
+    text
+}

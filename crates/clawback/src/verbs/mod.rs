@@ -1,0 +1,17 @@
+//! What operators ask and do: a file per verb.
+
+pub mod cancel;
+pub mod completions;
+pub mod config;
+pub mod dead;
+pub mod doctor;
+pub mod enqueue;
+pub mod events;
+mod find;
+pub mod list;
+pub mod migrate;
+pub mod pause;
+pub mod schema;
+pub mod show;
+pub mod topology;
+mod who;
