@@ -1,0 +1,124 @@
+//! Clawback itself as separate roles, and what its store tells about a run.
+
+use std::{fmt::Write, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clawback_tests::{Role, wait::until};
+
+use crate::{
+    ground::{Ground, Run, ask},
+    job::{self, Outcome},
+};
+
+/// Calls in flight of all partners together: more than two cores need to be busy at 20 ms a call.
+const CONCURRENCY: usize = 512;
+
+/// Polls in flight of all partners together, below what the upstream has connections for.
+const POLLS: usize = 8_000;
+
+/// The last marks follow the last event by one commit.
+const MARKED: Duration = Duration::from_secs(10);
+
+/// A worker and a scheduler.
+pub struct Roles {
+    pub worker: Role,
+    pub scheduler: Role,
+}
+
+impl Roles {
+    /// Starts both. Deliveries begin as soon as the worker is up.
+    pub async fn start(ground: &mut Ground, run: &Run) -> Result<Self> {
+        let partners = ground.partners.clone();
+        let installation = &mut ground.installation;
+        installation.set("AMQP_URL", &run.told.amqp).set("DATABASE_URL", &run.told.database);
+        installation.set("PHYGITALS_URL", &run.told.upstream);
+        for partner in &partners {
+            installation.set(&key_variable(partner), job::key(partner));
+        }
+        installation.configure(&configuration(&partners)?)?;
+        let scheduler = installation.start_ready(&["scheduler"]).await?;
+        let worker = installation.start(&["worker"])?;
+        Ok(Self { worker, scheduler })
+    }
+
+    pub fn pids(&self) -> Vec<i32> {
+        [&self.worker, &self.scheduler].map(|role| role.pid().as_raw_nonzero().get()).into()
+    }
+
+    pub async fn stop(self) -> Result<()> {
+        const DRAIN: Duration = Duration::from_secs(60);
+        let worker = self.worker.terminate(DRAIN).await?;
+        ensure!(worker.success(), "the worker ended with {worker}");
+        let scheduler = self.scheduler.terminate(DRAIN).await?;
+        ensure!(scheduler.success(), "the scheduler ended with {scheduler}");
+        Ok(())
+    }
+}
+
+/// Limits that do not limit: what is measured is the machine.
+fn configuration(partners: &[String]) -> Result<String> {
+    let share = |whole: usize| whole.div_ceil(partners.len());
+    let mut toml = format!(
+        "drain = \"20s\"\n[defaults]\nconcurrency = {}\npoll_concurrency = {}\nrate_per_second = 100000\n",
+        share(CONCURRENCY),
+        share(POLLS),
+    );
+    for partner in partners {
+        write!(toml, "[[partner]]\nname = \"{partner}\"\napi_key_env = \"{}\"\n", key_variable(partner))?;
+    }
+    Ok(toml)
+}
+
+fn key_variable(partner: &str) -> String {
+    format!("KEY_{}", partner.replace('-', "_").to_uppercase())
+}
+
+/// What the store says of a run whose last event is out. Waits until that event is marked.
+pub async fn outcome(run: &Run) -> Result<Outcome> {
+    let db = run.open().await?;
+    until("every event is marked as sent", MARKED, || async {
+        match ask::<i64>(&db, "SELECT count(*) FROM events WHERE sent_at IS NULL").await {
+            Ok(0) => Ok(()),
+            Ok(unsent) => Err(format!("{unsent} are not")),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await?;
+    let fulfilled: i64 = ask(&db, "SELECT count(*) FROM purchases WHERE state = 'fulfilled'").await?;
+    let (fulfilled, wanted) = (usize::try_from(fulfilled)?, run.told.purchases);
+    ensure!(fulfilled == wanted, "{fulfilled} of {wanted} purchases were fulfilled");
+    let took = "extract(epoch FROM sent_at - created_at)::float8 * 1000";
+    let joined = "FROM purchases JOIN events ON subject = purchases.id";
+    let at = |share: &str| format!("SELECT percentile_cont({share}) WITHIN GROUP (ORDER BY {took}) {joined}");
+    let outcome = Outcome {
+        first: ask(&db, &micros("min(created_at)", "purchases")).await?,
+        last: ask(&db, &micros("max(sent_at)", "events")).await?,
+        p50_ms: ask(&db, &at("0.5")).await?,
+        p99_ms: ask(&db, &at("0.99")).await?,
+    };
+    db.close().await?;
+    Ok(outcome)
+}
+
+/// `buy/init` calls answered per second, from the first that began to the last answer.
+pub async fn inits_per_second(run: &Run) -> Result<f64> {
+    let db = run.open().await?;
+    let first: i64 = ask(&db, &micros("min(started_at)", "attempts")).await?;
+    let last: i64 = ask(&db, &micros("max(answered_at)", "attempts")).await?;
+    let answered: i64 = ask(&db, "SELECT count(*) FROM attempts WHERE answered_at IS NOT NULL").await?;
+    db.close().await?;
+    ensure!(last > first, "no call was answered");
+    Ok(answered as f64 / ((last - first) as f64 / 1e6))
+}
+
+fn micros(what: &str, table: &str) -> String {
+    format!("SELECT (extract(epoch FROM {what}) * 1000000)::bigint FROM {table}")
+}
+
+/// How many calls are answered.
+pub async fn answered(run: &Run) -> Result<usize> {
+    let db = run.open().await.context("the run's database")?;
+    let answered: i64 = ask(&db, "SELECT count(*) FROM attempts WHERE answered_at IS NOT NULL").await?;
+    db.close().await?;
+    Ok(usize::try_from(answered)?)
+}
