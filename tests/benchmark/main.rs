@@ -27,6 +27,10 @@ mod variant;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+/// The product's, so that it gives nobody an advantage.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "tests/bench", arg_required_else_help = true, after_help = "Example:\n  tests/bench pipeline --quick")]
 struct Bench {

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, ensure};
 use clawback_tests::{Role, wait::until};
 
 use crate::{
+    ceiling,
     ground::{Ground, Run, ask},
     job::{self, Outcome},
 };
 
-/// Calls in flight of all partners together: more than two cores need to be busy at 20 ms a call.
-const CONCURRENCY: usize = 512;
+/// Calls in flight of all partners together, each from before its first commit to its answer: as many as the ceiling has deliveries.
+const CONCURRENCY: usize = ceiling::PREFETCH;
 
 /// Polls in flight of all partners together, below what the upstream has connections for.
 const POLLS: usize = 8_000;

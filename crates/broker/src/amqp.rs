@@ -53,7 +53,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             confirm_timeout: Duration::from_secs(30),
             in_flight: 4_096,
-            ack_delay: Duration::from_millis(3),
+            ack_delay: Duration::from_millis(10),
             ack_run: 256,
         }
     }

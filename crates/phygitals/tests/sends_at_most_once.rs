@@ -132,7 +132,7 @@ async fn a_connection_that_idled_is_not_used_again() {
     let client = client(&server.base);
     client.buy_status(&session()).await;
     // The time itself is what is tested.
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
     client.buy_status(&session()).await;
     assert_eq!(server.received().len(), 2);
 }

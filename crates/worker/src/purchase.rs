@@ -5,7 +5,7 @@
 //! ```
 //! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use clawback_domain::{
     AttemptToken,
@@ -103,6 +103,8 @@ impl Worker {
         // A crash here: the command comes again, finds its row, and is acked.
         reach(Point::StoredNotAcked);
         hand.ack().await;
+        // All of a commit are acked before the first of them calls: their acks travel as one.
+        yield_once().await;
         // A crash here: the attempt's deadline passes without an answer, and that means unknown.
         reach(Point::AckedNotCalled);
         let purchase = insertion.purchase;
@@ -277,6 +279,19 @@ impl Worker {
             Err(error) => tracing::warn!(purchase.id = %id, %error, "the final event was not repeated"),
         }
     }
+}
+
+/// Lets every other task have its turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn refused(guard: Guard) -> Way {

@@ -2,10 +2,13 @@
 //!
 //! Delivery tags of a channel rise by one, and one ack may stand for all up to its tag. So acks wait a few milliseconds for their
 //! neighbours: a run from the lowest open tag on goes out as one frame, at once when it is long enough. What is done behind a slow
-//! neighbour is acked by itself when the delay is over. Losing an ack that waits is as harmless as losing one on its way: the
-//! delivery comes again and finds its row.
+//! neighbour waits longer, for each ack by itself is a command of its own to a quorum queue; in the end it goes out alone. Losing an
+//! ack that waits is as harmless as losing one on its way: the delivery comes again and finds its row.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -38,12 +41,17 @@ struct Inner {
     closed: bool,
     /// On the flusher's list.
     listed: bool,
+    /// Since when something is done behind a neighbour that is not.
+    behind: Option<Instant>,
 }
+
+/// How long an ack waits behind a slow neighbour, in delays.
+const BEHIND: u32 = 20;
 
 impl Acks {
     /// Up to `run` acks travel as one.
     pub fn new(channel: Channel, run: usize, flusher: Arc<Flusher>) -> Arc<Self> {
-        let inner = Inner { window: Window::new(run), held: 0, closed: false, listed: false };
+        let inner = Inner { window: Window::new(run), held: 0, closed: false, listed: false, behind: None };
         Arc::new(Self { channel, flusher, inner: Mutex::new(inner), changed: Notify::new() })
     }
 
@@ -69,11 +77,31 @@ impl Acks {
     pub fn flush(&self) {
         let mut inner = self.inner.lock();
         inner.listed = false;
-        if inner.closed {
-            return;
+        self.send_all(&mut inner);
+    }
+
+    /// Sends the run at the front, and what waits behind a slow neighbour if it did so long enough. `true` when something waits still.
+    fn flush_front(&self, delay: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        if let Some(front) = inner.window.take_front().filter(|_| !inner.closed) {
+            inner.behind = None;
+            let sent = self.send(front);
+            self.died_unless(sent, &mut inner);
         }
-        let sent = inner.window.take_all().into_iter().all(|ack| self.send(ack));
-        self.died_unless(sent, &mut inner);
+        if inner.window.waits() && inner.behind.get_or_insert_with(Instant::now).elapsed() >= delay * BEHIND {
+            self.send_all(&mut inner);
+        }
+        inner.listed = inner.window.waits() && !inner.closed;
+        inner.listed
+    }
+
+    fn send_all(&self, inner: &mut Inner) {
+        inner.behind = None;
+        let acks = inner.window.take_all();
+        if !inner.closed {
+            let sent = acks.into_iter().all(|ack| self.send(ack));
+            self.died_unless(sent, inner);
+        }
     }
 
     fn settle(self: &Arc<Self>, tag: u64, settlement: Settlement) -> Result<(), Stale> {
@@ -155,17 +183,15 @@ impl Flusher {
         tokio::spawn(async move {
             while closing.run_until_cancelled(task.some.notified()).await.is_some() {
                 tokio::time::sleep(delay).await;
-                task.flush();
+                task.flush(delay);
             }
         });
         flusher
     }
 
-    pub fn flush(&self) {
+    fn flush(&self, delay: Duration) {
         let listed = std::mem::take(&mut *self.listed.lock());
-        for acks in listed {
-            acks.flush();
-        }
+        listed.into_iter().filter(|acks| acks.flush_front(delay)).for_each(|acks| self.list(acks));
     }
 
     fn list(&self, acks: Arc<Acks>) {

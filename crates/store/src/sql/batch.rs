@@ -13,8 +13,9 @@ use clawback_domain::{
 
 use crate::Sent;
 
-/// The most rows of a batch. At this size a commit's own cost has vanished; more would only make the first wait for the last.
-pub const MOST_ROWS: usize = 512;
+/// The most rows of a batch: some two hundred purchases, each at one of its steps. At this size a commit's own cost has vanished;
+/// more would only make the first wait for the last.
+pub const MOST_ROWS: usize = 2048;
 
 /// One caller's write.
 #[derive(Debug, Clone)]

@@ -76,7 +76,7 @@ impl Window {
 
     /// The ack for what is done in the settled run at the front. Its tag must be one that the broker does not know of yet: acking a
     /// known one closes the channel.
-    fn take_front(&mut self) -> Option<Ack> {
+    pub fn take_front(&mut self) -> Option<Ack> {
         let (mut last, mut count) = (None, 0);
         for (slot, tag) in self.slots.drain(..self.front).zip(self.base..) {
             if slot == Slot::Done {
