@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
-    change::{Change, Fact, Insertion},
+    change::{Fact, Insertion},
     event::Event,
     item::Pull,
     pause::{Pause, PauseScope},
@@ -14,8 +14,8 @@ use clawback_domain::{
     timeline::Entry,
 };
 use clawback_store::{
-    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Due, Filter, Inserted, Sent, Store, StoreError, StoredEvent,
-    memory::Memory,
+    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
+    StoredEvent, memory::Memory,
 };
 use uuid::Uuid;
 
@@ -45,8 +45,8 @@ impl Store for SimStore {
         self.write(|store| async move { store.insert(insertion).await }).await
     }
 
-    async fn apply(&self, change: Change) -> Result<Applied, StoreError> {
-        self.write(|store| async move { store.apply(change).await }).await
+    async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
+        self.write(|store| async move { store.apply_draft(draft).await }).await
     }
 
     async fn mark_sent(&self, events: Vec<Sent>) -> Result<(), StoreError> {

@@ -74,6 +74,26 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Both as one write: the row goes from where this change found it to where `next` leaves it, under one version. `next` was
+    /// computed from [`Change::after`].
+    pub fn join(&mut self, next: Change) {
+        let Change { after, attempt, fact, pulls, event, entry } = next;
+        let version = self.after.version;
+        self.after = Purchase { version, ..after };
+        self.attempt = attempt.or(self.attempt);
+        self.fact = self.fact.take().or(fact);
+        self.pulls.extend(pulls);
+        self.event = self.event.take().or(event);
+        self.entry = match (self.entry.take(), entry) {
+            (Some(first), Some(last)) => {
+                Some(Entry { from: first.from, version, note: format!("{}; {}", first.note, last.note), ..last })
+            }
+            (first, last) => first.or(last.map(|last| Entry { version, ..last })),
+        };
+    }
+}
+
 fn begun(transition: &Transition) -> Option<Attempt> {
     match transition.next {
         Next::Call(attempt) => Some(attempt),

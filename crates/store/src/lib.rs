@@ -5,10 +5,11 @@
 //!
 //! `now` always comes from the caller; no statement asks the database for the time to decide anything.
 
+mod draft;
 pub mod memory;
 pub mod sql;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use clawback_domain::{
@@ -21,6 +22,8 @@ use clawback_domain::{
     reason::WaitCode,
     timeline::Entry,
 };
+
+pub use draft::{Draft, Open};
 
 /// What a caller does next is what tells these apart.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -132,8 +135,13 @@ pub trait Store: Send + Sync + 'static {
     /// Inserts a purchase, with its attempt if it is called at once.
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError>;
 
-    /// Writes the fact always, the rest only if the row's version is still `after.version - 1`.
-    async fn apply(&self, change: Change) -> Result<Applied, StoreError>;
+    /// Writes the fact always, the rest only if the row's version is still `after.version - 1`. Takes the draft as late as it can.
+    async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError>;
+
+    /// The same for a change that nothing will join.
+    async fn apply(&self, change: Change) -> Result<Applied, StoreError> {
+        self.apply_draft(Draft::new(change)).await
+    }
 
     /// Marks events as sent, or as unrouted; marking twice is no error.
     async fn mark_sent(&self, events: Vec<Sent>) -> Result<(), StoreError>;

@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use clawback_domain::{
     AttemptToken, Clock, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
-    change::{Change, Fact, Insertion},
+    change::{Fact, Insertion},
     event::Event,
     item::Pull,
     pause::{Pause, PauseScope},
@@ -32,7 +32,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Due, Filter, Inserted, Sent, Store, StoreError, StoredEvent,
+    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
+    StoredEvent,
 };
 use events::Log;
 use facts::Attempts;
@@ -144,8 +145,10 @@ impl Store for Memory {
         self.commit(|tables| tables.insert(insertion))
     }
 
-    async fn apply(&self, change: Change) -> Result<Applied, StoreError> {
-        self.commit(|tables| tables.apply(change))
+    async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
+        let change = draft.take();
+        drop(draft);
+        self.commit(|tables| tables.apply(Arc::unwrap_or_clone(change)))
     }
 
     async fn mark_sent(&self, events: Vec<Sent>) -> Result<(), StoreError> {

@@ -38,7 +38,7 @@ pub fn start(format: LogFormat, filter: Option<&str>, level: &str) -> Result<(),
     };
     let registry = tracing_subscriber::registry().with(filter);
     let started = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(io::stderr)).try_init()
     } else {
         registry.with(fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)).try_init()
     };

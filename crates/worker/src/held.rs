@@ -13,7 +13,7 @@ use clawback_domain::{
     purchase::{Decision, Happened, Next, Purchase, State, decide},
     rehearsal::{Point, reach},
 };
-use clawback_store::Applied;
+use clawback_store::{Applied, Draft};
 
 use crate::{consume::InHand, lifecycle::Worker, tenant::Tenant, write::Advanced};
 
@@ -65,11 +65,11 @@ impl Worker {
     async fn take_turn(&self, tenant: &Tenant, purchase: &Purchase) -> Option<Purchase> {
         let now = self.doors.clock.now();
         let Decision::Transition(turn) = decide(purchase, Happened::TurnTaken, now, &tenant.rules()) else { return None };
-        let change = Change::of(purchase, *turn, Happened::TurnTaken.name(), None);
-        match self.apply(&change).await {
+        let draft = Draft::new(Change::of(purchase, *turn, Happened::TurnTaken.name(), None));
+        match self.apply(&draft).await {
             Ok(Applied::Committed) => {
                 reach(Point::TurnTaken);
-                Some(change.after)
+                Some(draft.into_change().after)
             }
             Ok(Applied::Lost) => None,
             Err(error) => {

@@ -5,12 +5,12 @@
 //! ```
 //! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use clawback_domain::{
-    AttemptToken,
-    answer::{Answer, InitRequest},
-    change::{Fact, Insertion},
+    AttemptToken, SessionId,
+    answer::{Answer, InitRequest, StatusAnswer},
+    change::{Change, Fact, Insertion},
     clock::after,
     command::{self, PurchaseCommand, Rejected},
     purchase::{Attempt, Decision, Happened, Next, Purchase, decide},
@@ -18,7 +18,7 @@ use clawback_domain::{
     rehearsal::{Point, reach},
     trace::TraceContext,
 };
-use clawback_store::StoreError;
+use clawback_store::{Applied, Draft, StoreError};
 use futures_util::future::join;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long a purchase that found no permit waits in its row before the scheduler brings it back.
-const CROWDED_WAIT: std::time::Duration = std::time::Duration::from_secs(15);
+const CROWDED_WAIT: Duration = Duration::from_secs(15);
 
 /// What the guards and the limits allow an accepted purchase.
 enum Way {
@@ -42,6 +42,12 @@ enum Way {
     Happens(Happened),
     /// The worker stops.
     Stopping,
+}
+
+/// What became of the status that was asked for beside the commit of its session.
+enum Asked {
+    Joined(Next),
+    TooLate(StatusAnswer),
 }
 
 impl Worker {
@@ -231,13 +237,65 @@ impl Worker {
             }
             return advanced;
         };
-        // The commit of the session and the first poll do not wait for each other.
-        let (advanced, status) = join(self.advance(tenant, purchase, happened, Some(fact)), self.poll(tenant, &session)).await;
-        let advanced = advanced?;
+        self.session_opened(tenant, purchase, happened, fact, &session).await
+    }
+
+    /// Stores a session and asks for its status: neither waits for the other. A status that comes before a batch has taken the
+    /// session's change joins it, and both cost one commit.
+    async fn session_opened(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        purchase: Purchase,
+        happened: Happened,
+        fact: Fact,
+        session: &SessionId,
+    ) -> Option<Advanced> {
+        let decision = decide(&purchase, happened.clone(), self.doors.clock.now(), &tenant.rules());
+        let transition = match decision {
+            Decision::Transition(transition) if matches!(transition.next, Next::PollAfter(_)) => *transition,
+            _ => return self.advance(tenant, purchase, happened, Some(fact)).await,
+        };
+        let (name, next) = (happened.name(), transition.next);
+        let draft = Draft::new(Change::of(&purchase, transition, name, Some(fact)));
+        let asked = async { Some(self.join_in(tenant, &draft, self.poll(tenant, session).await?)) };
+        let (applied, asked) = join(self.apply(&draft), asked).await;
+        let joined = matches!(asked, Some(Asked::Joined(_)));
+        match applied {
+            Ok(Applied::Committed) => {}
+            Ok(Applied::Lost) => {
+                let row = self.read_back(purchase.id).await?;
+                return self.advance(tenant, row, happened, None).await;
+            }
+            // The status may be at fault; the session must not suffer for it.
+            Err(_) if joined => return self.advance(tenant, purchase, happened, draft.into_change().fact).await,
+            Err(error) => {
+                self.not_stored(draft, name, &error).await;
+                return None;
+            }
+        }
+        let after = self.committed(&purchase, draft, name).await;
         reach(Point::SessionStored);
-        match (advanced.next, status) {
-            (Next::PollAfter(_), Some(status)) => self.polled(tenant, advanced.purchase, status).await,
-            _ => Some(advanced),
+        match asked {
+            Some(Asked::Joined(next)) => Some(Advanced { purchase: after, next }),
+            Some(Asked::TooLate(status)) => self.polled(tenant, after, status).await,
+            None => Some(Advanced { purchase: after, next }),
+        }
+    }
+
+    fn join_in(&self, tenant: &Tenant, draft: &Draft, status: StatusAnswer) -> Asked {
+        let Some(open) = draft.open() else { return Asked::TooLate(status) };
+        reach(Point::PolledNotStored);
+        let polled = Happened::Polled(status);
+        let (name, pending) = (polled.name(), &open.change().after);
+        match decide(pending, polled, self.doors.clock.now(), &tenant.rules()) {
+            Decision::Transition(transition) => {
+                let next = transition.next;
+                let change = Change::of(pending, *transition, name, None);
+                open.join(change);
+                Asked::Joined(next)
+            }
+            // Nothing follows from it: it is asked for again.
+            Decision::Repeat | Decision::Illegal(_) | Decision::Orphan(_) => Asked::Joined(Next::PollAfter(Duration::ZERO)),
         }
     }
 

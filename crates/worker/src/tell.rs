@@ -35,13 +35,13 @@ pub(crate) fn committed(before: &Purchase, after: &Purchase) {
         entered(after);
     }
     if let State::Accepted { waiting: Some(waiting) } = &after.state {
-        counter!(names::HELD, "partner" => after.partner.to_string(), "code" => waiting.code.as_str()).increment(1);
+        counter!(names::HELD, "partner" => after.partner.shared(), "code" => waiting.code.as_str()).increment(1);
     }
 }
 
 /// A purchase entered its state.
 pub(crate) fn entered(purchase: &Purchase) {
-    let (partner, state) = (purchase.partner.to_string(), purchase.state.name());
+    let (partner, state) = (purchase.partner.shared(), purchase.state.name());
     counter!(names::PURCHASES, "partner" => partner.clone(), "state" => state.as_str()).increment(1);
     if state.is_final() {
         let took = (purchase.updated_at - purchase.created_at).to_std().unwrap_or_default();
@@ -53,23 +53,23 @@ pub(crate) fn entered(purchase: &Purchase) {
 }
 
 pub(crate) fn orphan(partner: &PartnerId) {
-    counter!(names::ORPHANS, "partner" => partner.to_string()).increment(1);
+    counter!(names::ORPHANS, "partner" => partner.shared()).increment(1);
 }
 
 pub(crate) fn panicked(partner: &PartnerId) {
-    counter!(names::PANICS, "partner" => partner.to_string()).increment(1);
+    counter!(names::PANICS, "partner" => partner.shared()).increment(1);
 }
 
 pub(crate) fn rejected(partner: &PartnerId, code: String) {
-    counter!(names::REJECTED, "partner" => partner.to_string(), "code" => code).increment(1);
+    counter!(names::REJECTED, "partner" => partner.shared(), "code" => code).increment(1);
 }
 
 pub(crate) fn buried(partner: &PartnerId) {
-    counter!(names::DEAD_LETTERS, "partner" => partner.to_string()).increment(1);
+    counter!(names::DEAD_LETTERS, "partner" => partner.shared()).increment(1);
 }
 
 pub(crate) fn sent(event: &Event, unrouted: bool) {
-    let partner = event.partner.to_string();
+    let partner = event.partner.shared();
     if unrouted {
         counter!(names::EVENTS_UNROUTED, "partner" => partner.clone()).increment(1);
     }

@@ -3,16 +3,16 @@
 //! A store that is away is waited for: a session in memory may be the only copy there is. A commit whose outcome is unknown is read
 //! back before anything else happens. "Lost" is always safe to assume: whoever lost computes again from the row as it stands.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clawback_domain::{
     PurchaseId,
     change::{Change, Fact, Insertion},
     poll::backoff,
-    purchase::{Decision, Happened, Next, Purchase, State, decide},
+    purchase::{Decision, Happened, HappenedName, Next, Purchase, State, decide},
     rehearsal::{Point, reach},
 };
-use clawback_store::{Applied, Inserted, StoreError};
+use clawback_store::{Applied, Draft, Inserted, StoreError};
 
 use crate::{lifecycle::Worker, tell, tenant::Tenant};
 
@@ -63,17 +63,18 @@ impl Worker {
     ///
     /// # Errors
     /// `Refused` and `Corrupt` as the store says.
-    pub(crate) async fn apply(&self, change: &Change) -> Result<Applied, StoreError> {
+    pub(crate) async fn apply(&self, draft: &Arc<Draft>) -> Result<Applied, StoreError> {
         let mut tries = 0;
         loop {
-            match self.doors.store.apply(change.clone()).await {
+            match self.doors.store.apply_draft(draft.clone()).await {
                 Ok(applied) => return Ok(applied),
                 Err(StoreError::Unknown(why)) => {
-                    tracing::warn!(purchase.id = %change.after.id, why, "the outcome of a commit is unknown; reading back");
-                    let row = self.read_back(change.after.id).await;
+                    let written = draft.take();
+                    tracing::warn!(purchase.id = %written.after.id, why, "the outcome of a commit is unknown; reading back");
+                    let row = self.read_back(written.after.id).await;
                     match row {
-                        Some(row) if row.version < change.after.version => {}
-                        Some(row) if row == change.after => return Ok(Applied::Committed),
+                        Some(row) if row.version < written.after.version => {}
+                        Some(row) if row == written.after => return Ok(Applied::Committed),
                         Some(_) | None => return Ok(Applied::Lost),
                     }
                 }
@@ -100,26 +101,39 @@ impl Worker {
                 return None;
             };
             let next = transition.next;
-            let change = Change::of(&purchase, *transition, name, fact.take());
-            match self.apply(&change).await {
+            let draft = Draft::new(Change::of(&purchase, *transition, name, fact.take()));
+            match self.apply(&draft).await {
                 Ok(Applied::Committed) => {
-                    tell::committed(&purchase, &change.after);
-                    tracing::debug!(purchase.id = %purchase.id, what = %name, to = %change.after.state.name(), "committed");
-                    if let Some(event) = change.event {
-                        reach(Point::StoredNotPublished);
-                        self.announce(event).await;
-                    }
-                    return Some(Advanced { purchase: change.after, next });
+                    let purchase = self.committed(&purchase, draft, name).await;
+                    return Some(Advanced { purchase, next });
                 }
                 Ok(Applied::Lost) => purchase = self.read_back(purchase.id).await?,
                 Err(error) => {
-                    tracing::error!(purchase.id = %purchase.id, what = %name, %error, "the store refuses what happened");
-                    if let Some(fact) = change.fact {
-                        self.keep_bare_session(fact).await;
-                    }
+                    self.not_stored(draft, name, &error).await;
                     return None;
                 }
             }
+        }
+    }
+
+    /// A change stands: it is counted, and its event goes out.
+    pub(crate) async fn committed(&self, before: &Purchase, written: Arc<Draft>, what: HappenedName) -> Purchase {
+        let Change { after, event, .. } = written.into_change();
+        tell::committed(before, &after);
+        tracing::debug!(purchase.id = %before.id, %what, to = %after.state.name(), "committed");
+        if let Some(event) = event {
+            reach(Point::StoredNotPublished);
+            self.announce(event).await;
+        }
+        after
+    }
+
+    /// The store refuses a change for what it holds. A session among it is kept all the same.
+    pub(crate) async fn not_stored(&self, refused: Arc<Draft>, what: HappenedName, error: &StoreError) {
+        let Change { after, fact, .. } = refused.into_change();
+        tracing::error!(purchase.id = %after.id, %what, %error, "the store refuses what happened");
+        if let Some(fact) = fact {
+            self.keep_bare_session(fact).await;
         }
     }
 

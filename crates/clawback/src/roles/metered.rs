@@ -9,6 +9,7 @@ use clawback_domain::{
 };
 use clawback_phygitals::{Phygitals, Upstream};
 use clawback_telemetry::names;
+use metrics::SharedString;
 
 /// A partner's client with its calls counted.
 pub struct Metered {
@@ -25,9 +26,9 @@ impl Metered {
         let began = Instant::now();
         let answer = call.await;
         let labels = [
-            ("partner", self.partner.to_string()),
-            ("endpoint", endpoint.to_owned()),
-            ("outcome", outcome(&answer).to_owned()),
+            ("partner", SharedString::from(self.partner.shared())),
+            ("endpoint", endpoint.into()),
+            ("outcome", outcome(&answer).into()),
         ];
         metrics::counter!(names::UPSTREAM_CALLS, &labels).increment(1);
         metrics::histogram!(names::UPSTREAM_DURATION, &labels).record(began.elapsed());
@@ -35,7 +36,7 @@ impl Metered {
     }
 
     fn in_flight(&self, gauge: &'static str) -> InFlight {
-        let gauge = metrics::gauge!(gauge, "partner" => self.partner.to_string());
+        let gauge = metrics::gauge!(gauge, "partner" => self.partner.shared());
         gauge.increment(1.0);
         InFlight(gauge)
     }

@@ -4,14 +4,17 @@
 //! of two transitions of one row the database applies one, and both callers would believe. The later write waits for the next batch,
 //! and whatever else touches its rows waits behind it.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use clawback_domain::{
     AttemptToken, PurchaseId,
     change::{Change, Fact, Insertion},
 };
 
-use crate::Sent;
+use crate::{Draft, Sent};
 
 /// The most rows of a batch: some two hundred purchases, each at one of its steps. At this size a commit's own cost has vanished;
 /// more would only make the first wait for the last.
@@ -21,7 +24,9 @@ pub const MOST_ROWS: usize = 2048;
 #[derive(Debug, Clone)]
 pub enum Write {
     Insert(Box<Insertion>),
-    Apply(Box<Change>),
+    /// A transition that waits; once in a batch it is [`Write::Apply`].
+    Draft(Arc<Draft>),
+    Apply(Arc<Change>),
     Sent(Vec<Sent>),
     Fact(Box<Fact>),
 }
@@ -35,22 +40,31 @@ enum Key {
 
 impl Write {
     fn keys(&self) -> impl Iterator<Item = Key> {
+        let of_change = |change: &Change| {
+            let (begun, answered) = (change.attempt.map(|attempt| attempt.token), change.fact.as_ref().map(|fact| fact.token));
+            (Some(change.after.id), begun, answered)
+        };
         let (purchase, begun, answered) = match self {
             Write::Insert(insertion) => (Some(insertion.purchase.id), insertion.attempt.map(|attempt| attempt.token), None),
-            Write::Apply(change) => (
-                Some(change.after.id),
-                change.attempt.map(|attempt| attempt.token),
-                change.fact.as_ref().map(|fact| fact.token),
-            ),
+            Write::Draft(draft) => draft.look(of_change),
+            Write::Apply(change) => of_change(change),
             Write::Fact(fact) => (None, None, Some(fact.token)),
             Write::Sent(_) => (None, None, None),
         };
         purchase.map(Key::Purchase).into_iter().chain([begun, answered].into_iter().flatten().map(Key::Attempt))
     }
 
+    /// Nothing joins it any more.
+    pub fn close(&mut self) {
+        if let Write::Draft(draft) = self {
+            *self = Write::Apply(draft.take());
+        }
+    }
+
     fn rows(&self) -> usize {
         match self {
             Write::Insert(insertion) => 2 + insertion.entries.len(),
+            Write::Draft(draft) => draft.look(|change| 4 + change.pulls.len()),
             Write::Apply(change) => 4 + change.pulls.len(),
             Write::Sent(sent) => sent.len(),
             Write::Fact(_) => 1,

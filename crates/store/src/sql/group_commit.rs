@@ -75,7 +75,8 @@ impl Writer {
     pub async fn run(mut self) {
         let mut waiting = VecDeque::new();
         while self.gather(&mut waiting).await {
-            let batch = batch::compose(&mut waiting, |job: &Job| &job.write);
+            let mut batch = batch::compose(&mut waiting, |job: &Job| &job.write);
+            batch.iter_mut().for_each(|job| job.write.close());
             self.commit(batch).await;
         }
     }
@@ -159,7 +160,8 @@ async fn transact(link: &mut Link, writes: &[&Write]) -> Result<Vec<Done>, Failu
     Ok(done)
 }
 
-/// A caller that is gone needs no answer; its write stands all the same.
-fn answer(job: Job, result: Result<Done, StoreError>) {
-    job.reply.send(result).ok();
+/// A caller that is gone needs no answer; its write stands all the same. The write is dropped first, so that the caller alone has it.
+fn answer(Job { write, reply }: Job, result: Result<Done, StoreError>) {
+    drop(write);
+    reply.send(result).ok();
 }

@@ -27,7 +27,7 @@ use chrono::Utc;
 use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
     answer::Answer,
-    change::{Change, Fact, Insertion},
+    change::{Fact, Insertion},
     clock::micros,
     event::Event,
     item::Pull,
@@ -47,7 +47,8 @@ use uuid::Uuid;
 pub use connect::Options;
 
 use crate::{
-    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Due, Filter, Inserted, Sent, Store, StoreError, StoredEvent,
+    Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
+    StoredEvent,
 };
 use batch::Write;
 use group_commit::{Job, QUEUE, Tally, Writer};
@@ -118,8 +119,8 @@ impl Store for Sql {
         Ok(Inserted::Exists(Box::new(self.purchase(id).await?.ok_or_else(gone)?)))
     }
 
-    async fn apply(&self, change: Change) -> Result<Applied, StoreError> {
-        match self.enqueue(Write::Apply(Box::new(change))).await? {
+    async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
+        match self.enqueue(Write::Draft(draft)).await? {
             Done::Lost => Ok(Applied::Lost),
             Done::Written | Done::Taken => Ok(Applied::Committed),
         }

@@ -43,7 +43,7 @@ pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
     let facts = writes.iter().filter_map(|write| match write {
         Write::Apply(change) => change.fact.as_ref(),
         Write::Fact(fact) => Some(&**fact),
-        Write::Insert(_) | Write::Sent(_) => None,
+        Write::Insert(_) | Write::Sent(_) | Write::Draft(_) => None,
     });
     let rows = [
         (&FACTS, fact_rows(facts)?),
@@ -61,6 +61,7 @@ pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
         Write::Insert(insertion) if !inserted.contains(&insertion.purchase.id.0) => Done::Taken,
         Write::Apply(change) if !changed.contains(&change.after.id.0) => Done::Lost,
         Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) => Done::Written,
+        Write::Draft(_) => unreachable!("a batch is closed before it is written"),
     };
     Ok(writes.iter().map(done).collect())
 }
@@ -96,7 +97,7 @@ impl<'a> Standing<'a> {
                     standing.pulls.extend(&change.pulls);
                     standing.entries.extend(&change.entry);
                 }
-                Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) => {}
+                Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) | Write::Draft(_) => {}
             }
         }
         standing
