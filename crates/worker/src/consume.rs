@@ -194,16 +194,17 @@ impl Worker {
         let span = tell::process(&tenant.id, &hand.origin);
         let handler = async move {
             let outcome = AssertUnwindSafe(async {
+                // Boxed, here and further in, wherever it gets narrower: what waits for days must not hold the room of what called.
                 match source {
-                    Source::Purchases => worker.take_purchase(&tenant, &hand).await,
-                    Source::Steps => worker.take_step(&tenant, &hand).await,
-                    Source::Dead => worker.bury(&tenant, &hand).await,
+                    Source::Purchases => Box::pin(worker.take_purchase(&tenant, &hand)).await,
+                    Source::Steps => Box::pin(worker.take_step(&tenant, &hand)).await,
+                    Source::Dead => Box::pin(worker.bury(&tenant, &hand)).await,
                 }
             })
             .catch_unwind()
             .await;
             if let Err(panic) = outcome {
-                worker.panicked(&tenant, source, &hand, panic).await;
+                Box::pin(worker.panicked(&tenant, source, &hand, panic)).await;
             }
         };
         self.spawn_handler(handler.instrument(span));

@@ -17,7 +17,7 @@ use clawback_store::{Applied, Draft};
 
 use crate::{consume::InHand, lifecycle::Worker, tenant::Tenant, write::Advanced};
 
-/// How many purchases a worker keeps timers for; beyond it a row is left to its `due_at`. About 2 KiB each.
+/// How many purchases a worker keeps timers for; beyond it a row is left to its `due_at`. About 4 KiB each.
 const MOST_HELD: usize = 50_000;
 
 impl Worker {
@@ -27,15 +27,15 @@ impl Worker {
             held = match next {
                 Next::Rest | Next::Call(_) => None,
                 Next::TryAfter(wait) => match self.turn_after(tenant, purchase, wait).await {
-                    Some(purchase) => self.try_initiate(tenant, purchase, None).await,
+                    Some(purchase) => Box::pin(self.try_initiate(tenant, purchase, None)).await,
                     None => None,
                 },
                 Next::PollAfter(wait) => match self.turn_after(tenant, purchase, wait).await {
-                    Some(purchase) => self.poll_once(tenant, purchase).await,
+                    Some(purchase) => Box::pin(self.poll_once(tenant, purchase)).await,
                     None => None,
                 },
                 Next::LookAfter(wait) => match self.turn_after(tenant, purchase, wait).await {
-                    Some(purchase) => self.look(tenant, purchase).await,
+                    Some(purchase) => Box::pin(self.look(tenant, purchase)).await,
                     None => None,
                 },
             };
@@ -54,10 +54,10 @@ impl Worker {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => {
-                self.hand_back(tenant, purchase).await;
+                Box::pin(self.hand_back(tenant, purchase)).await;
                 None
             }
-            () = self.doors.clock.sleep(wait) => self.take_turn(tenant, &purchase).await,
+            () = self.doors.clock.sleep(wait) => Box::pin(self.take_turn(tenant, &purchase)).await,
         }
     }
 
@@ -98,12 +98,12 @@ impl Worker {
         hand.stored(purchase.id);
         // An accepted row waits for its permit with the step in hand: prefetch bounds how many do.
         if matches!(purchase.state, State::Accepted { .. }) {
-            let initiated = self.try_initiate(tenant, purchase, Some(hand)).await;
-            return self.hold(tenant, initiated).await;
+            let initiated = Box::pin(self.try_initiate(tenant, purchase, Some(hand))).await;
+            return Box::pin(self.hold(tenant, initiated)).await;
         }
         hand.ack().await;
         let resumed = self.resume(tenant, purchase).await;
-        self.hold(tenant, resumed).await;
+        Box::pin(self.hold(tenant, resumed)).await;
     }
 
     /// What a row that was found due asks for.

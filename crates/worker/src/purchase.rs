@@ -56,9 +56,9 @@ impl Worker {
         let message = &hand.origin;
         let parsed = command::parse_purchase(message.properties.content_type.as_deref(), &message.body);
         let command = match parsed {
-            Ok(_) if tenant.closed() => return self.reject(tenant, hand, closed()).await,
+            Ok(_) if tenant.closed() => return Box::pin(self.reject(tenant, hand, closed())).await,
             Ok(command) => command,
-            Err(rejected) => return self.reject(tenant, hand, rejected).await,
+            Err(rejected) => return Box::pin(self.reject(tenant, hand, rejected)).await,
         };
         let trace = message.trace().unwrap_or_else(|| TraceContext::start(self.doors.clock.uuid(), self.doors.clock.draw()));
         let accepted = Purchase::accept(tenant.id.clone(), command, self.doors.clock.now(), trace);
@@ -99,11 +99,14 @@ impl Worker {
                 tell::entered(&insertion.purchase);
                 hand.stored(insertion.purchase.id);
             }
-            Ok(Stored::Taken(row)) => return self.repeat_or_conflict(tenant, hand, &insertion.purchase, *row).await,
+            Ok(Stored::Taken(row)) => {
+                return Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, *row)).await;
+            }
             Err(StoreError::Unavailable(_)) => return hand.requeue().await,
             Err(error) => {
                 tracing::error!(purchase.id = %insertion.purchase.id, %error, "the store refuses the command");
-                return self.reject(tenant, hand, unstorable(&insertion.purchase.command, &error)).await;
+                let rejected = unstorable(&insertion.purchase.command, &error);
+                return Box::pin(self.reject(tenant, hand, rejected)).await;
             }
         }
         // A crash here: the command comes again, finds its row, and is acked.
@@ -116,11 +119,11 @@ impl Worker {
         let purchase = insertion.purchase;
         match (next, happened) {
             (Next::Call(attempt), _) => {
-                let called = self.call(tenant, purchase, attempt, permit).await;
-                self.hold(tenant, called).await;
+                let called = Box::pin(self.call(tenant, purchase, attempt, permit)).await;
+                Box::pin(self.hold(tenant, called)).await;
             }
             (_, happened @ (Happened::Expired | Happened::SoldOut)) => {
-                self.advance(tenant, purchase, happened, None).await;
+                Box::pin(self.advance(tenant, purchase, happened, None)).await;
             }
             _ => {}
         }
@@ -190,7 +193,7 @@ impl Worker {
             // Only the attempt drawn here may be called here: a row read back may hold another's.
             (Next::Call(attempt), Happened::Initiated(ours)) if attempt.token == ours.token => {
                 reach(Point::AckedNotCalled);
-                self.call(tenant, purchase, attempt, permit).await
+                Box::pin(self.call(tenant, purchase, attempt, permit)).await
             }
             (Next::Call(_), _) => None,
             (next, _) => Some(Advanced { purchase, next }),

@@ -1,10 +1,10 @@
 use clawback_domain::{
     AttemptToken,
     change::Change,
-    purchase::{Happened, Rules, StateName},
+    purchase::{Happened, Purchase, Rules, StateName},
     reason::WaitCode,
 };
-use clawback_store::Applied;
+use clawback_store::{Applied, Draft};
 use uuid::Uuid;
 
 use crate::{build::*, stage::Stage};
@@ -29,6 +29,53 @@ pub async fn a_change_brings_everything_with_it(store: Stage) {
     let timeline = store.timeline(fulfilled.id).await.unwrap();
     assert_eq!(timeline[2..], [opened.entry.unwrap(), told.entry.unwrap()]);
     assert_eq!(store.attempts(fulfilled.id).await.unwrap()[0].fact, opened.fact);
+}
+
+pub async fn what_joins_a_draft_in_time_is_one_write_with_it(store: Stage) {
+    let initiating = stored(&*store, called(acme(), "r-1", at(0))).await;
+    let opened = answered(&initiating, done("s-1"), at(1));
+    let told = fulfilment(&opened.after, at(2));
+    let draft = Draft::new(opened.clone());
+    draft.open().expect("nobody has taken it").join(told.clone());
+
+    assert_eq!(store.apply_draft(draft.clone()).await.unwrap(), Applied::Committed);
+    assert!(draft.open().is_none(), "what is written cannot grow");
+    let written = draft.into_change();
+    assert_eq!(written.after, Purchase { version: initiating.version + 1, ..told.after });
+    assert_eq!(read(&*store, initiating.id).await, written.after);
+    assert_eq!(store.pulls(initiating.id).await.unwrap(), told.pulls);
+    assert_eq!(store.last_event(initiating.id.0).await.unwrap().map(|stored| stored.event), told.event);
+    assert_eq!(store.attempts(initiating.id).await.unwrap()[0].fact, opened.fact);
+    let (first, last) = (opened.entry.unwrap(), told.entry.unwrap());
+    let line = store.timeline(initiating.id).await.unwrap().pop().unwrap();
+    assert_eq!((line.version, line.from, line.to), (written.after.version, first.from, last.to));
+    assert_eq!(line.note, format!("{}; {}", first.note, last.note));
+}
+
+/// Of a hundred drafts that grow while the store takes them, each is written as it was when it was taken.
+pub async fn a_draft_is_written_as_it_was_when_it_was_taken(store: Stage) {
+    let writes = (0..100).map(|n| {
+        let store = store.shared();
+        async move {
+            let initiating = stored(&*store, called(acme(), &format!("r-{n}"), at(0))).await;
+            let opened = answered(&initiating, done("s-1"), at(1));
+            let told = fulfilment(&opened.after, at(2));
+            let draft = Draft::new(opened);
+            let growing = async {
+                // Some before, some after it is taken.
+                for _ in 0..n % 10 {
+                    tokio::task::yield_now().await;
+                }
+                draft.open().map(|open| open.join(told)).is_some()
+            };
+            let (applied, joined) = tokio::join!(store.apply_draft(draft.clone()), growing);
+            assert_eq!(applied.unwrap(), Applied::Committed);
+            let row = read(&*store, initiating.id).await;
+            assert_eq!(row.state.name(), if joined { StateName::Fulfilled } else { StateName::Pending });
+            assert_eq!(row, draft.into_change().after);
+        }
+    });
+    at_once(writes).await;
 }
 
 pub async fn a_lost_change_leaves_nothing_but_its_fact(store: Stage) {

@@ -53,6 +53,8 @@ suite! {
     applying {
         a_change_fits_the_version_it_was_computed_from,
         a_change_brings_everything_with_it,
+        what_joins_a_draft_in_time_is_one_write_with_it,
+        a_draft_is_written_as_it_was_when_it_was_taken,
         a_lost_change_leaves_nothing_but_its_fact,
         a_change_of_a_purchase_that_is_not_there_is_lost,
         a_change_cannot_skip_a_version,
