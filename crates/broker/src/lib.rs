@@ -162,8 +162,8 @@ pub trait Settle: Send + Sync {
 }
 
 impl Delivery {
-    /// Completes when the ack was handed over. It leaves within some milliseconds, as one with its neighbours' (within 0.2 s if one of them is slow); [`Broker::close`] and the
-    /// end of its consumer send it at once.
+    /// Completes when the ack was handed over. It leaves within some milliseconds, as one with its neighbours' (within 0.2 s if one of
+    /// them is slow); [`Broker::close`] and the end of its consumer send it at once.
     pub async fn ack(self) -> Result<(), Stale> {
         self.settle.settle(Settlement::Ack).await
     }
