@@ -15,7 +15,9 @@ use clawback_domain::{
 };
 use clawback_store::{
     Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
-    StoredEvent, memory::Memory,
+    StoredEvent,
+    audit::{Books, Scope},
+    memory::Memory,
 };
 use uuid::Uuid;
 
@@ -88,6 +90,10 @@ impl Store for SimStore {
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.read(|store| async move { store.counts().await }).await
+    }
+
+    async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
+        self.read(|store| async move { store.audit(scope).await }).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

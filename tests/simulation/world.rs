@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use clawback_broker::{
-    Broker, BrokerError, Consumer, Health, Message, Mismatch, PublishError, QueueState, Routing, Topology, embedded::Embedded,
-    topology,
+    Broker, BrokerError, Consumer, Delivery, Health, Message, Mismatch, PublishError, QueueState, Routing, Settle, Settlement,
+    Stale, Topology, embedded::Embedded, topology,
 };
 use clawback_domain::{
     Clock, SessionId, Tasks, Time, UserId,
@@ -257,7 +257,8 @@ impl Broker for SimBroker {
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.connection.consume(queue, prefetch).await
+        let inner = self.connection.consume(queue, prefetch).await?;
+        Ok(Box::new(SimConsumer { world: self.world.clone(), inner }))
     }
 
     async fn queue_state(&self, queue: &str) -> Result<QueueState, BrokerError> {
@@ -270,6 +271,46 @@ impl Broker for SimBroker {
 
     async fn close(&self, within: Duration) {
         self.connection.close(within).await;
+    }
+}
+
+struct SimConsumer {
+    world: World,
+    inner: Box<dyn Consumer>,
+}
+
+#[async_trait]
+impl Consumer for SimConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.inner.next().await?;
+        let settle = SimSettle { world: self.world.clone(), inner: delivery.settle };
+        Some(Delivery { settle: Box::new(settle), ..delivery })
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// A settlement takes its time: whoever hands it over before what it stands for is done can die in between.
+struct SimSettle {
+    world: World,
+    inner: Box<dyn Settle>,
+}
+
+#[async_trait]
+impl Settle for SimSettle {
+    async fn settle(self: Box<Self>, settlement: Settlement) -> Result<(), Stale> {
+        let Self { world, inner } = *self;
+        let carrying = world.clone();
+        world
+            .carry(async move {
+                carrying.latency("settle latency").await;
+                let settled = inner.settle(settlement).await;
+                carrying.latency("settle latency").await;
+                settled
+            })
+            .await
     }
 }
 
