@@ -8,7 +8,7 @@ use std::{
 use clawback_domain::{
     EventId, PurchaseId,
     answer::Answer,
-    purchase::{Purchase, State, StateName},
+    purchase::{Purchase, Review, State, StateName},
     reason::ReviewCode,
 };
 use clawback_store::memory::{Committed, Snapshot};
@@ -95,14 +95,14 @@ fn final_once(
 /// What the upstream really did, by purchase.
 pub type Bought = BTreeMap<PurchaseId, u32>;
 
-/// Whether nothing more is owed: every command has ended or waits for a person, and every event is out.
+/// Whether nothing more is owed: every command has ended or waits for a person, and every event is out. A review that a stored answer
+/// settles is not left to a person: it is looked at again within the hour.
 pub fn is_at_rest(snapshot: &Snapshot, commands: &Commands) -> bool {
-    let ended: BTreeSet<_> = snapshot
-        .purchases
-        .iter()
-        .filter(|row| row.state.name().is_final() || row.state.name() == StateName::Review)
-        .map(|row| row.id)
-        .collect();
+    let rests = |row: &&Purchase| match &row.state {
+        State::Review(review) => is_true(row, review, snapshot),
+        state => state.name().is_final(),
+    };
+    let ended: BTreeSet<_> = snapshot.purchases.iter().filter(rests).map(|row| row.id).collect();
     commands.keys().all(|id| ended.contains(id)) && snapshot.events.iter().all(|event| event.sent_at.is_some())
 }
 
@@ -137,31 +137,37 @@ pub fn at_rest(snapshot: &Snapshot, commands: &Commands, bought: &Bought, publis
 
 /// Every end is true, and a review is one that nobody could have known better.
 fn truth(row: &Purchase, bought: u32, snapshot: &Snapshot) -> Option<Violation> {
-    let mut attempts = snapshot.attempts.iter().filter(|record| record.purchase == row.id);
     match (&row.state, bought) {
         (State::Fulfilled(_), 1) | (State::Failed { .. }, 0) => None,
         (State::Fulfilled(_), _) => Some(format!("every end is true: {} is fulfilled and bought {bought} times", row.id)),
         (State::Failed { failure, .. }, _) => {
             Some(format!("every end is true: {} failed ({}) and was bought", row.id, failure.code))
         }
-        (State::Review(review), _) => {
-            let last = attempts.next_back();
-            let in_doubt = last.is_none_or(|record| match &record.fact {
-                None => true,
-                Some(fact) => matches!(fact.answer, Answer::Unknown { .. }),
-            });
-            // Where the upstream says that it failed and items that nobody explains are there, a person decides.
-            let expected = match review.code {
-                ReviewCode::UnknownOutcome => in_doubt,
-                ReviewCode::ItemMismatch => review.cancelled,
-                ReviewCode::PartialItems | ReviewCode::Ambiguous | ReviewCode::StillPending => false,
-            };
-            (!expected).then(|| format!("only true reviews: {} is in review ({}): {}", row.id, review.code, review.message))
-        }
+        (State::Review(review), _) => (!is_true(row, review, snapshot)).then(|| {
+            let brought = brought(row, snapshot).map_or("nothing", Answer::name);
+            let Review { code, message, .. } = review;
+            format!("only true reviews: {} is in review ({code}; its attempt brought {brought}): {message}", row.id)
+        }),
         (State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Reconciling(_), _) => {
             Some(format!("nothing waits for ever: {} is still {}, due {:?}", row.id, row.state.name(), row.due_at))
         }
     }
+}
+
+/// Whether nobody could have known better.
+fn is_true(row: &Purchase, review: &Review, snapshot: &Snapshot) -> bool {
+    match review.code {
+        ReviewCode::UnknownOutcome => brought(row, snapshot).is_none_or(|answer| matches!(answer, Answer::Unknown { .. })),
+        // Where the upstream says that it failed and items that nobody explains are there, a person decides.
+        ReviewCode::ItemMismatch => review.cancelled,
+        ReviewCode::PartialItems | ReviewCode::Ambiguous | ReviewCode::StillPending => false,
+    }
+}
+
+/// The answer of a purchase's last attempt.
+fn brought<'a>(row: &Purchase, snapshot: &'a Snapshot) -> Option<&'a Answer> {
+    let mut attempts = snapshot.attempts.iter().filter(|record| record.purchase == row.id);
+    Some(&attempts.next_back()?.fact.as_ref()?.answer)
 }
 
 /// The stored timeline tells how each row came to its state, without a gap.

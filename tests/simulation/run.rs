@@ -58,12 +58,13 @@ pub fn run(seed: u64, commands: u64) -> Report {
     fleet.recover(&mut executor, &world);
     let limit = FAULTS + HEALING;
     let mut until = FAULTS;
-    while end == End::Time && until < limit && !checks::is_at_rest(&world.store().snapshot(), &commands) {
+    // At rest twice in a row: what is on its way to the partners arrives meanwhile, and a look may begin something anew.
+    let mut rests = 0;
+    while end == End::Time && until < limit && rests < 2 {
         until += Duration::from_secs(10);
         end = advance(&mut executor, &world, until);
+        rests = if checks::is_at_rest(&world.store().snapshot(), &commands) { rests + 1 } else { 0 };
     }
-    // What is on its way to the partners arrives.
-    let end = if end == End::Time { advance(&mut executor, &world, until + Duration::from_secs(5)) } else { end };
 
     let mut violations = watch.violations();
     if end != End::Time {

@@ -601,7 +601,18 @@ impl Builder<'_> {
             (Answer::Refused { code, message, status }, None) if review.attempt == Some(token) => {
                 self.failed(code, message, Some(status))
             }
-            // The fact is stored and shown; calling again is a person's decision.
+            // The doubt is over, nothing was bought. It has been told that a person decides, and only a person calls again.
+            (answer @ (Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. }), None)
+                if review.attempt == Some(token) =>
+            {
+                let proof = match answer {
+                    Answer::NeverSent { why } => format!("the call was never sent: {why}"),
+                    Answer::Unauthorized { message } => format!("the upstream refused the API key: {message}"),
+                    _ => "the upstream was busy and did nothing".into(),
+                };
+                self.failed(FailureCode::Refused, format!("it surely bought nothing: {proof}"), None)
+            }
+            // The fact is stored and shown.
             (
                 Answer::Refused { .. }
                 | Answer::Unauthorized { .. }

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use clawback_broker::steps::Step;
 use clawback_domain::{
-    SessionId,
-    answer::StatusAnswer,
+    AttemptToken, SessionId,
+    answer::{Answer, StatusAnswer},
     change::Change,
     purchase::{Decision, Happened, Next, Purchase, State, decide},
     rehearsal::{Point, reach},
@@ -124,19 +124,25 @@ impl Worker {
     async fn attempt_ended(&self, tenant: &Tenant, purchase: Purchase) -> Option<Advanced> {
         let State::Initiating(attempt) = &purchase.state else { return None };
         let token = attempt.token;
-        let fact = match self.doors.store.attempts(purchase.id).await {
-            Ok(attempts) => attempts.into_iter().rev().find(|record| record.attempt.token == token)?.fact,
-            // The turn is taken, `due_at` brings it back.
-            Err(error) => {
-                tracing::warn!(purchase.id = %purchase.id, %error, "the attempts could not be read");
-                return None;
-            }
-        };
-        let happened = match fact {
-            Some(fact) => Happened::Answered { token, answer: fact.answer },
+        let happened = match self.stored_answer(&purchase, token).await? {
+            Some(answer) => Happened::Answered { token, answer },
             None => Happened::DeadlinePassed,
         };
         self.advance(tenant, purchase, happened, None).await
+    }
+
+    /// What an attempt has brought, according to the store. The outer `None`: it cannot be read now, and `due_at` brings the row back.
+    pub(crate) async fn stored_answer(&self, purchase: &Purchase, token: AttemptToken) -> Option<Option<Answer>> {
+        match self.doors.store.attempts(purchase.id).await {
+            Ok(attempts) => {
+                let record = attempts.into_iter().rev().find(|record| record.attempt.token == token);
+                Some(record.and_then(|record| record.fact).map(|fact| fact.answer))
+            }
+            Err(error) => {
+                tracing::warn!(purchase.id = %purchase.id, %error, "the attempts could not be read");
+                None
+            }
+        }
     }
 
     async fn poll_once(self: &Arc<Self>, tenant: &Arc<Tenant>, purchase: Purchase) -> Option<Advanced> {

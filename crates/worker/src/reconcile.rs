@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use clawback_domain::{
-    Time,
-    answer::InventoryAnswer,
+    AttemptToken, Time,
+    answer::{Answer, InventoryAnswer},
     evidence::{self, Evidence, Look, Verdict},
     purchase::{Happened, Purchase, State},
 };
@@ -18,6 +18,13 @@ const MOST_LOOKS: usize = 20;
 
 impl Worker {
     pub(crate) async fn look(self: &Arc<Self>, tenant: &Arc<Tenant>, purchase: Purchase) -> Option<Advanced> {
+        // Whoever stored an answer too late for its transition may have died before it drew the next.
+        if let Some(token) = in_doubt(&purchase)
+            && let Some(answer) = self.stored_answer(&purchase, token).await?
+            && !matches!(answer, Answer::Unknown { .. })
+        {
+            return self.advance(tenant, purchase, Happened::Answered { token, answer }, None).await;
+        }
         let upstream = tenant.upstream();
         let key = upstream.key_fingerprint();
         let answer = tokio::select! {
@@ -43,6 +50,15 @@ impl Worker {
         let look = evidence::look(&answer, &known, &purchase.command.pack_id, began(&purchase), now);
         let (verdict, evidence) = judge(&purchase, look)?;
         self.advance(tenant, purchase, Happened::Looked { verdict, evidence }, None).await
+    }
+}
+
+/// The attempt whose answer would end the doubt.
+fn in_doubt(purchase: &Purchase) -> Option<AttemptToken> {
+    match &purchase.state {
+        State::Reconciling(doubt) => Some(doubt.attempt.token),
+        State::Review(review) if review.session.is_none() => review.attempt,
+        _ => None,
     }
 }
 

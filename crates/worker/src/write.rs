@@ -75,7 +75,13 @@ impl Worker {
                     match row {
                         Some(row) if row.version < written.after.version => {}
                         Some(row) if row == written.after => return Ok(Applied::Committed),
-                        Some(_) | None => return Ok(Applied::Lost),
+                        Some(_) | None => {
+                            // Whether the fact was written nobody knows; written again it is no error.
+                            if let Some(fact) = &written.fact {
+                                self.keep_fact(fact.clone()).await;
+                            }
+                            return Ok(Applied::Lost);
+                        }
                     }
                 }
                 Err(error @ StoreError::Unavailable(_)) => self.store_is_away(&mut tries, &error).await,
