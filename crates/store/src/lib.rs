@@ -5,6 +5,7 @@
 //!
 //! `now` always comes from the caller; no statement asks the database for the time to decide anything.
 
+pub mod audit;
 mod draft;
 pub mod memory;
 pub mod sql;
@@ -125,7 +126,7 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// How many purchases are in each state, for operators and the audit.
+/// How many purchases are in each state, for operators.
 pub type Counts = BTreeMap<(PartnerId, StateName), u64>;
 
 #[async_trait]
@@ -162,6 +163,8 @@ pub trait Store: Send + Sync + 'static {
     /// Every known pull of a user, oldest first.
     async fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Result<Vec<Pull>, StoreError>;
     async fn counts(&self) -> Result<Counts, StoreError>;
+    /// Whether the books are sound, and what is not; all of it as of one moment.
+    async fn audit(&self, scope: audit::Scope) -> Result<audit::Books, StoreError>;
 
     // The clock's side.
 

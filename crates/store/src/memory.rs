@@ -7,6 +7,7 @@
 //! Invariants that SQL keeps with constraints are kept here by [`rules`]; what breaks one is refused as a constraint would.
 //! Checkers need not walk the tables after each step: [`Memory::on_commit`] tells them what a commit touched.
 
+mod audit;
 mod events;
 mod facts;
 mod letters;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 use crate::{
     Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
     StoredEvent,
+    audit::{Books, Scope},
 };
 use events::Log;
 use facts::Attempts;
@@ -190,6 +192,10 @@ impl Store for Memory {
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(self.read(|tables| tables.shelf.counts()))
+    }
+
+    async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
+        Ok(self.read(|tables| tables.audit(scope)))
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

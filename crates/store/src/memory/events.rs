@@ -63,6 +63,11 @@ impl Log {
         Some(self.at(*position))
     }
 
+    /// Of a subject, in order.
+    pub(super) fn of(&self, subject: Uuid) -> impl Iterator<Item = &StoredEvent> {
+        self.subjects.get(&subject).into_iter().flatten().map(|(_, position)| self.at(*position))
+    }
+
     pub(super) fn after(&self, partner: Option<&PartnerId>, position: i64, limit: u32) -> Vec<StoredEvent> {
         let rest = self.rows.iter().skip(position.max(0) as usize);
         let rest = rest.filter(|row| partner.is_none_or(|partner| *partner == row.event.partner));

@@ -2,9 +2,10 @@
 //!
 //! The way of a purchase goes through [`group_commit`]: [`batch`] says who shares a transaction, [`write`](mod@write) turns a batch
 //! into statements, [`statement`] speaks both dialects, [`failure`] says what an error means. Everything rarer goes its own way:
-//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`entity`] the rows, [`json`] what a state
+//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state
 //! carries, [`migration`] the schema, [`connect`](mod@connect) the connections and their measured options.
 
+mod audit;
 mod batch;
 mod connect;
 mod entity;
@@ -49,6 +50,7 @@ pub use connect::Options;
 use crate::{
     Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
     StoredEvent,
+    audit::{Books, Scope},
 };
 use batch::Write;
 use group_commit::{Job, QUEUE, Tally, Writer};
@@ -165,6 +167,10 @@ impl Store for Sql {
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.count_purchases().await
+    }
+
+    async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
+        self.audit_books(scope).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

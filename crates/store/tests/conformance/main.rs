@@ -8,6 +8,7 @@ mod build;
 mod stage;
 
 mod applying;
+mod auditing;
 mod claiming;
 mod events;
 mod facts;
@@ -141,6 +142,28 @@ suite! {
         every_filter_narrows_the_list,
         counts_are_per_partner_and_state,
         what_is_not_there_reads_as_nothing,
+    }
+    auditing {
+        empty_books_are_sound,
+        sound_books_have_no_differences,
+        the_worth_of_pulls_is_added_exactly,
+        a_purchase_with_too_few_or_too_many_pulls_is_named,
+        a_recovered_purchase_may_have_another_number_of_pulls,
+        an_attempt_that_is_counted_and_not_stored_is_named,
+        a_called_purchase_without_any_attempt_is_named,
+        a_session_of_a_purchase_that_has_another_is_an_orphan,
+        a_session_of_a_purchase_that_failed_without_one_is_an_orphan,
+        the_session_of_what_was_recovered_without_one_is_no_orphan,
+        an_open_purchase_is_overdue_after_an_hour,
+        an_event_is_stuck_after_a_minute,
+        the_event_of_a_dead_letter_may_be_stuck_too,
+        an_end_that_is_told_as_something_else_is_named,
+        an_event_that_is_gone_is_missed,
+        a_purchase_that_is_gone_is_missed,
+        a_state_that_is_none_counts_nowhere,
+        an_open_purchase_that_is_never_due_is_named,
+        since_leaves_out_what_was_accepted_before,
+        of_many_differences_all_are_counted_and_some_are_named,
     }
     pulls {
         every_field_of_a_pull_reads_back_equal,

@@ -1,0 +1,215 @@
+//! What an audit of the books asks and finds.
+//!
+//! The books are sound when every purchase that was accepted stands in exactly one state, and when what hangs on it (pulls, events,
+//! attempts, its due time) says the same as its row. An audit only reads. It trusts nothing that a constraint should have kept:
+//! it exists for the day on which somebody wrote past us, a restore went wrong, or we have a bug.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use clawback_domain::{Money, PartnerId, Time, purchase::StateName};
+use uuid::Uuid;
+
+/// How many differences of a kind are named; all of them are counted.
+pub const MOST_NAMED: u32 = 1000;
+
+/// An open purchase that nobody has looked at for this long is not late but forgotten: a step doubles its wait up to minutes.
+pub const OVERDUE: Duration = Duration::from_secs(3600);
+
+/// The relay looks into the store every second; what is unsent for this long does not get out.
+pub const UNSENT: Duration = Duration::from_secs(60);
+
+/// What to audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Only what was accepted then or later.
+    pub since: Option<Time>,
+    pub now: Time,
+}
+
+/// What the audit found, all of it at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Books {
+    pub partners: BTreeMap<PartnerId, Sums>,
+    /// By kind, then by subject; of each kind at most [`MOST_NAMED`].
+    pub differences: Vec<Difference>,
+    /// How many there are of each kind that was found, by its code.
+    pub found: BTreeMap<&'static str, u64>,
+}
+
+/// What a partner's purchases come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sums {
+    pub accepted: u64,
+    pub fulfilled: u64,
+    pub failed: u64,
+    pub review: u64,
+    pub open: u64,
+    /// `buy/init` calls begun.
+    pub attempts: u64,
+    /// Those that brought a session: each of them spent money, or may still.
+    pub sessions: u64,
+    pub pulls: u64,
+    /// Pulls whose buyback price is known.
+    pub priced: u64,
+    /// The sum of those prices in millionths of a dollar, as told when the items were drawn.
+    pub worth: i128,
+}
+
+/// Something the books do not agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The purchase, or the dead letter whose event it is about.
+    pub subject: Uuid,
+    /// `None` where nothing tells it any more.
+    pub partner: Option<PartnerId>,
+    pub finding: Finding,
+}
+
+/// What is wrong. States and sessions are texts, as they are stored: damaged books are read too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Its timeline tells that it was accepted, and there is no row.
+    Vanished {
+        accepted_at: Time,
+    },
+    /// Its state is none of ours, so it counts nowhere.
+    UnknownState {
+        state: String,
+    },
+    /// Open, and nobody will ever look at it.
+    NeverDue {
+        state: String,
+    },
+    Overdue {
+        state: String,
+        due_at: Time,
+    },
+    /// The attempt rows are not as many as it counts, or it was called without one.
+    Attempts {
+        state: String,
+        counted: i64,
+        stored: i64,
+    },
+    /// An attempt brought a session that its purchase does not know: it may be bought twice.
+    Orphan {
+        attempt: i64,
+        session: String,
+        known: Option<String>,
+    },
+    /// The items drawn are not what its state and its amount say.
+    Pulls {
+        state: String,
+        amount: i64,
+        drawn: i64,
+    },
+    /// Its events are not those that its state and its sequence say.
+    Events {
+        state: String,
+        sequence: i64,
+        stored: i64,
+        finals: i64,
+        last: i64,
+    },
+    /// An event that did not get out.
+    Unsent {
+        kind: String,
+        sequence: i64,
+        time: Time,
+    },
+}
+
+impl Books {
+    /// Of all partners.
+    pub fn total(&self) -> Sums {
+        self.partners.values().fold(Sums::default(), |sum, next| sum.plus(next))
+    }
+
+    pub fn orphans(&self) -> u64 {
+        self.found.get(Finding::ORPHAN).copied().unwrap_or_default()
+    }
+
+    pub fn are_sound(&self) -> bool {
+        self.found.is_empty() && self.partners.values().all(|sums| sums.difference() == 0)
+    }
+}
+
+impl Sums {
+    /// Accepted, and in none of the states: zero in sound books.
+    pub fn difference(&self) -> i64 {
+        self.accepted.cast_signed() - (self.fulfilled + self.failed + self.review + self.open).cast_signed()
+    }
+
+    /// `None` when it is more than money can say.
+    pub fn worth(&self) -> Option<Money> {
+        i64::try_from(self.worth).ok().map(Money::usd)
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            fulfilled: self.fulfilled + other.fulfilled,
+            failed: self.failed + other.failed,
+            review: self.review + other.review,
+            open: self.open + other.open,
+            attempts: self.attempts + other.attempts,
+            sessions: self.sessions + other.sessions,
+            pulls: self.pulls + other.pulls,
+            priced: self.priced + other.priced,
+            worth: self.worth + other.worth,
+        }
+    }
+}
+
+impl Finding {
+    pub const ORPHAN: &'static str = "orphan";
+
+    /// Its kind, for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Finding::Vanished { .. } => "vanished",
+            Finding::UnknownState { .. } => "unknown_state",
+            Finding::NeverDue { .. } => "never_due",
+            Finding::Overdue { .. } => "overdue",
+            Finding::Attempts { .. } => "attempts",
+            Finding::Orphan { .. } => Self::ORPHAN,
+            Finding::Pulls { .. } => "pulls",
+            Finding::Events { .. } => "events",
+            Finding::Unsent { .. } => "unsent",
+        }
+    }
+}
+
+/// The rest of a sentence that begins with the subject.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Vanished { accepted_at } => write!(f, "was accepted at {}, and its row is gone", moment(accepted_at)),
+            Finding::UnknownState { state } => write!(f, "is in state {state:?}, which is none"),
+            Finding::NeverDue { state } => write!(f, "is {state} and has no due time: nobody will look at it again"),
+            Finding::Overdue { state, due_at } => write!(f, "is {state} and overdue since {}", moment(due_at)),
+            Finding::Attempts { state, counted: 0, stored: 0 } => write!(f, "is {state}, yet no attempt was ever begun"),
+            Finding::Attempts { state, counted, stored } => {
+                write!(f, "is {state} and counts {counted} attempts, and {stored} are stored")
+            }
+            Finding::Orphan { attempt, session, known: Some(known) } => {
+                write!(f, "has session {known}, and its attempt {attempt} brought session {session}: it may be bought twice")
+            }
+            Finding::Orphan { attempt, session, known: None } => {
+                write!(f, "failed, and its attempt {attempt} brought session {session}: it may be bought all the same")
+            }
+            Finding::Pulls { state, amount, drawn } => write!(f, "is {state} with {drawn} pulls; {amount} items were ordered"),
+            Finding::Events { state, sequence, stored, finals, last } => {
+                write!(f, "is {state} with sequence {sequence}; {stored} events are stored, {finals} of them final")?;
+                let announced = StateName::parse(state).is_some_and(StateName::is_announced);
+                if announced && *last != 1 { write!(f, ", and the last does not say {state}") } else { Ok(()) }
+            }
+            Finding::Unsent { kind, sequence, time } => {
+                write!(f, "has an unsent event: {kind}, sequence {sequence}, of {}", moment(time))
+            }
+        }
+    }
+}
+
+fn moment(time: &Time) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
