@@ -37,7 +37,10 @@ impl Sql {
         let values = vec![now.into(), i64::from(limit).into(), after(now, again).into()];
         let rows = self.write.query_all_raw(self.statement(sql, values)).await.map_err(failure::writing)?;
         let stored = |row| StoredEvent::try_from(Model::from_query_result(row, "").map_err(reading)?);
-        let mut events: Vec<_> = rows.iter().map(stored).collect::<Result<_, _>>()?;
+        // One row of another version must not hold the rest up; whoever can read it claims it again.
+        let readable =
+            |row| stored(row).inspect_err(|error| tracing::error!(%error, "an event is left to another version")).ok();
+        let mut events: Vec<_> = rows.iter().filter_map(readable).collect();
         events.sort_unstable_by_key(|event: &StoredEvent| event.position);
         Ok(events)
     }

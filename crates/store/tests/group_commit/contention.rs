@@ -155,3 +155,18 @@ async fn a_store_is_opened_only_where_it_can_keep_something() {
         assert!(matches!(opened.map(drop), Err(StoreError::Refused(_))), "{url}");
     }
 }
+
+/// While two versions work side by side, the older one meets events that it cannot read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_another_version_does_not_hold_up_the_rest() {
+    on_postgres(async |place| {
+        let store = place.store().await;
+        let newer = fulfilled(&store, acme(), "r-1", at(0)).await;
+        let known = fulfilled(&store, acme(), "r-2", at(0)).await;
+        place.execute(&format!("UPDATE events SET kind = 'of tomorrow' WHERE subject = '{}'", newer.id)).await;
+        let claimed = store.claim_unsent(at(60), 100, Duration::from_secs(30)).await.unwrap();
+        assert_eq!(claimed.iter().map(|stored| stored.event.subject).collect::<Vec<_>>(), [known.id.0]);
+        store.close().await;
+    })
+    .await;
+}
