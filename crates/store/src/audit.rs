@@ -189,7 +189,7 @@ impl fmt::Display for Finding {
             Finding::Overdue { state, due_at } => write!(f, "is {state} and overdue since {}", moment(due_at)),
             Finding::Attempts { state, counted: 0, stored: 0 } => write!(f, "is {state}, yet no attempt was ever begun"),
             Finding::Attempts { state, counted, stored } => {
-                write!(f, "is {state} and counts {counted} attempts, and {stored} are stored")
+                write!(f, "is {state}; attempts counted: {counted}, stored: {stored}")
             }
             Finding::Orphan { attempt, session, known: Some(known) } => {
                 write!(f, "has session {known}, and its attempt {attempt} brought session {session}: it may be bought twice")
@@ -197,9 +197,9 @@ impl fmt::Display for Finding {
             Finding::Orphan { attempt, session, known: None } => {
                 write!(f, "failed, and its attempt {attempt} brought session {session}: it may be bought all the same")
             }
-            Finding::Pulls { state, amount, drawn } => write!(f, "is {state} with {drawn} pulls; {amount} items were ordered"),
+            Finding::Pulls { state, amount, drawn } => write!(f, "is {state}; items ordered: {amount}, pulls: {drawn}"),
             Finding::Events { state, sequence, stored, finals, last } => {
-                write!(f, "is {state} with sequence {sequence}; {stored} events are stored, {finals} of them final")?;
+                write!(f, "is {state}; events counted: {sequence}, stored: {stored}, of these final: {finals}")?;
                 let announced = StateName::parse(state).is_some_and(StateName::is_announced);
                 if announced && *last != 1 { write!(f, ", and the last does not say {state}") } else { Ok(()) }
             }
