@@ -73,6 +73,9 @@ enum Command {
     /// What is paused, by whom and why
     #[command(after_help = "Example:\n  clawback paused --json")]
     Paused,
+    /// Purchases that wait for a person's word
+    #[command(subcommand)]
+    Review(verbs::review::ReviewVerb),
     /// Messages that could not be handled
     #[command(subcommand)]
     Dead(verbs::dead::Dead),
@@ -142,6 +145,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Pause(flags) => verbs::pause::pause(context, flags).await,
         Command::Resume(flags) => verbs::pause::resume(context, flags).await,
         Command::Paused => verbs::pause::paused(context).await,
+        Command::Review(verb) => verbs::review::run(context, verb).await,
         Command::Dead(dead) => verbs::dead::run(context, dead).await,
         Command::Events(events) => verbs::events::run(context, events).await,
         Command::Migrate(flags) => verbs::migrate::run(context, flags).await,

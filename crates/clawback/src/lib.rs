@@ -13,6 +13,7 @@ mod output;
 mod accepting;
 mod cancelling;
 mod pausing;
+mod reviewing;
 
 mod clock;
 mod demo;

@@ -136,7 +136,7 @@ pub async fn a_story(store: &dyn Store, workload: &Workload, clock: &dyn Clock) 
         }
     }
     match longest {
-        Some((_, purchase)) => Story::read(store, purchase, clock.now()).await.map(Some),
+        Some((_, purchase)) => Ok(Some(Story::read(store, purchase, clock.now()).await?)),
         None => Ok(None),
     }
 }

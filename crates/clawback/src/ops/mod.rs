@@ -1,12 +1,20 @@
-//! The operators' HTTP door: `/livez`, `/readyz`, `/metrics`, and with a token `/ops/v1/pauses`.
+//! The operators' HTTP door: `/livez`, `/readyz`, `/metrics`, and with a token `/ops/v1/pauses` and `/ops/v1/reviews`.
 
 mod pauses;
 mod readiness;
+mod reviews;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::StatusCode, middleware, response::IntoResponse, routing::get};
-use clawback_domain::{Clock, PartnerId};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    middleware,
+    response::IntoResponse,
+    routing::get,
+};
+use clawback_domain::{Clock, PartnerId, purchase::Rules};
 use clawback_store::Store;
 use clawback_telemetry::{Metrics, names};
 use tokio::net::TcpListener;
@@ -17,7 +25,11 @@ pub use readiness::Readiness;
 use crate::{
     config::Secret,
     failure::Failure,
-    http::{problem, server},
+    http::{
+        bearer,
+        problem::{self, Problem},
+        server,
+    },
 };
 
 /// Where the operators' door is, unless told otherwise.
@@ -58,6 +70,16 @@ pub struct Ops {
     pub token: Option<Secret>,
     /// How fast waiting rows of a partner come due after a resume.
     pub rates: Arc<dyn Fn(&PartnerId) -> u32 + Send + Sync>,
+    /// What the purchase machine must know of a partner.
+    pub rules: Arc<dyn Fn(&PartnerId) -> Rules + Send + Sync>,
+}
+
+impl Ops {
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let token = bearer::token(headers)?;
+        let good = self.token.as_ref().is_some_and(|ours| ours.is(token));
+        if good { Ok(()) } else { Err(bearer::unauthorized("this is not the operators' token")) }
+    }
 }
 
 /// Serves until `shutdown`.
@@ -96,7 +118,7 @@ fn router(ops: Ops) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(|State(ops): State<Ops>| async move { ops.metrics.render() }));
-    let router = if ops.token.is_some() { router.merge(pauses::routes()) } else { router };
+    let router = if ops.token.is_some() { router.merge(pauses::routes()).merge(reviews::routes()) } else { router };
     router
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)

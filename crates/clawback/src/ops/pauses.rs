@@ -14,8 +14,7 @@ use serde_json::json;
 
 use super::Ops;
 use crate::{
-    config::Secret,
-    http::{bearer, body, problem::Problem},
+    http::{body, problem::Problem},
     pausing::{self, ShownPause, Wanted},
 };
 
@@ -37,13 +36,13 @@ struct Order {
 }
 
 async fn list(State(ops): State<Ops>, request: Request) -> Result<Response, Problem> {
-    authorize(&ops, &request)?;
+    ops.authorize(request.headers())?;
     let pauses: Vec<ShownPause> = ops.store.pauses().await?.into_iter().map(Into::into).collect();
     Ok(Json(json!({ "pauses": pauses })).into_response())
 }
 
 async fn pause(State(ops): State<Ops>, request: Request) -> Result<Response, Problem> {
-    authorize(&ops, &request)?;
+    ops.authorize(request.headers())?;
     let (scope, by, reason) = read(request.into_body()).await?;
     tracing::warn!(scope = pausing::describe(&scope), by, reason, "paused");
     let paused = pausing::pause(&*ops.store, &*ops.clock, scope, &by, &reason).await?;
@@ -52,18 +51,12 @@ async fn pause(State(ops): State<Ops>, request: Request) -> Result<Response, Pro
 }
 
 async fn resume(State(ops): State<Ops>, request: Request) -> Result<Response, Problem> {
-    authorize(&ops, &request)?;
+    ops.authorize(request.headers())?;
     let (scope, by, reason) = read(request.into_body()).await?;
     tracing::warn!(scope = pausing::describe(&scope), by, reason, "resumed");
     let rate = scope.partner.as_ref().map_or(u32::MAX, |partner| (ops.rates)(partner));
     let resumed = pausing::resume(&*ops.store, &*ops.clock, &scope, &by, &reason, rate).await?;
     if resumed.resumed { Ok(Json(resumed).into_response()) } else { Err(Problem::not_found("there is no such pause")) }
-}
-
-fn authorize(ops: &Ops, request: &Request) -> Result<(), Problem> {
-    let token = bearer::token(request.headers())?;
-    let good = ops.token.as_ref().is_some_and(|ours: &Secret| ours.is(token));
-    if good { Ok(()) } else { Err(bearer::unauthorized("this is not the operators' token")) }
 }
 
 async fn read(body: Body) -> Result<(PauseScope, String, String), Problem> {

@@ -12,5 +12,5 @@ mod stored;
 pub mod up;
 
 pub use parts::Upstreams;
-pub use process::{RoleFlags, rates};
+pub use process::{RoleFlags, rates, rules};
 pub use separate::{ApiFlags, api, refuse_no_partners, scheduler, worker};

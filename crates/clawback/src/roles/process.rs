@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use clawback_broker::{Broker, Health};
-use clawback_domain::{Clock, PartnerId};
+use clawback_domain::{Clock, PartnerId, purchase::Rules};
 use clawback_store::Store;
 use clawback_telemetry::Metrics;
 use parking_lot::RwLock;
@@ -95,14 +95,14 @@ impl Process {
 
     async fn open_ops(&self, listen: Listen) -> Result<(), Failure> {
         let metrics = Metrics::install().map_err(Failure::failed)?;
-        let rates = rates(&self.setup);
         let ops = Ops {
             readiness: self.readiness.clone(),
             metrics,
             store: self.store.clone(),
             clock: self.clock.clone(),
             token: self.setup.ops_token.clone(),
-            rates: Arc::new(rates),
+            rates: Arc::new(rates(&self.setup)),
+            rules: Arc::new(rules(&self.setup)),
         };
         ops::start(ops, listen, self.shutdown.clone()).await
     }
@@ -221,6 +221,13 @@ pub fn rates(setup: &Setup) -> impl Fn(&PartnerId) -> u32 + Send + Sync + 'stati
         setup.partners.iter().map(|partner| (partner.id.clone(), partner.settings.rate_per_second)).collect();
     let slowest = rates.values().copied().min().unwrap_or(1);
     move |partner| rates.get(partner).copied().unwrap_or(slowest)
+}
+
+/// What the purchase machine must know of a partner; what is built in for one that is not configured.
+pub fn rules(setup: &Setup) -> impl Fn(&PartnerId) -> Rules + Send + Sync + 'static {
+    let rules: std::collections::BTreeMap<_, _> =
+        setup.partners.iter().map(|partner| (partner.id.clone(), partner.settings.rules())).collect();
+    move |partner| rules.get(partner).copied().unwrap_or_default()
 }
 
 /// A partner with open rows cannot be removed: nobody would follow them.

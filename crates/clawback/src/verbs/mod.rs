@@ -11,6 +11,7 @@ mod find;
 pub mod list;
 pub mod migrate;
 pub mod pause;
+pub mod review;
 pub mod schema;
 pub mod show;
 pub mod topology;

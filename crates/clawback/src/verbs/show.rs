@@ -10,7 +10,7 @@ use clawback_domain::{
     resource::Resource,
     timeline::Entry,
 };
-use clawback_store::{AttemptRecord, Store};
+use clawback_store::{AttemptRecord, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::find;
@@ -57,7 +57,7 @@ pub struct Story {
 impl Story {
     /// # Errors
     /// The store's.
-    pub async fn read(store: &dyn Store, purchase: Purchase, now: Time) -> Result<Self, Failure> {
+    pub async fn read(store: &dyn Store, purchase: Purchase, now: Time) -> Result<Self, StoreError> {
         let pauses = store.pauses().await?;
         Ok(Self {
             pulls: store.pulls(purchase.id).await?,

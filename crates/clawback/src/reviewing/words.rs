@@ -1,0 +1,176 @@
+//! A review in words: for the operator who decides, and for the support person who reads them to a customer.
+
+use clawback_domain::{
+    Time,
+    evidence::Look,
+    purchase::{Purchase, Resolution, Review, Rules},
+    reason::ReviewCode,
+};
+use serde::Serialize;
+
+use super::Word;
+
+/// What is in doubt, as it can be read to a customer.
+pub fn doubt(code: ReviewCode) -> &'static str {
+    match code {
+        ReviewCode::UnknownOutcome => {
+            "The upstream was asked to buy and its answer was lost, so nobody knows yet whether it bought. It is not asked again \
+             by itself: that could buy twice."
+        }
+        ReviewCode::PartialItems => "The upstream says that it bought, but names fewer items than were ordered.",
+        ReviewCode::Ambiguous => "The inventory shows new items, and more than one purchase may have brought them.",
+        ReviewCode::StillPending => {
+            "The upstream took the order and has not settled it in time. It goes on being asked; most orders settle by \
+             themselves."
+        }
+        ReviewCode::ItemMismatch => "What the upstream says of this purchase and what its inventory shows do not go together.",
+    }
+}
+
+/// What one reading of the inventory showed.
+pub fn look(look: &Look) -> String {
+    if !look.good {
+        return format!("proves nothing: {}", look.note);
+    }
+    let known = match look.missing {
+        0 => "everything known before is there".into(),
+        missing => format!("{missing} known before not shown, so that absence proves nothing"),
+    };
+    let ids: Vec<_> = look.unexplained.iter().map(|item| item.as_str()).collect();
+    let listed = format!("{} listed; {known}; {}", look.listed, look.note);
+    if ids.is_empty() { listed } else { format!("{listed}: {}", ids.join(", ")) }
+}
+
+/// A way out of the review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// `fulfilled_with`, `session`, `failed`, `retry` or `wait`.
+    pub choice: &'static str,
+    /// When it is the right one, and what it does.
+    pub when: String,
+    /// `None`: there is nothing to do, or it cannot be done.
+    pub command: Option<String>,
+}
+
+pub fn choices(purchase: &Purchase, review: &Review, rules: &Rules, now: Time) -> Vec<Choice> {
+    let command = |what: &str| Some(format!("clawback review resolve {} {what} --reason \"…\"", purchase.id));
+    let amount = purchase.command.amount;
+    let fulfilled = Choice {
+        choice: "fulfilled_with",
+        when: format!("its items are in the user's inventory and no other purchase's: name {amount}; it ends fulfilled"),
+        command: command(&format!("--fulfilled-with {}", items(review, amount))),
+    };
+    let session = Choice {
+        choice: "session",
+        when: match &review.session {
+            Some(session) => format!("the upstream names another session than {session}: that one is followed to its end"),
+            None => "the upstream's support names the session of this order: it is followed to its end".into(),
+        },
+        command: command("--session SESSION"),
+    };
+    let failed = Choice {
+        choice: "failed",
+        when: "surely nothing was bought, and it is not wanted any more: it ends failed. The partner reads your reason".into(),
+        command: command("--failed"),
+    };
+    let retry = Choice {
+        choice: "retry",
+        when: match (now >= purchase.expires_at(rules), &review.session) {
+            (true, _) => too_late(purchase, rules),
+            (false, Some(session)) => {
+                format!(
+                    "surely nothing was bought, nor will session {session} ever be: it is called again. If it did buy, this \
+                     buys twice"
+                )
+            }
+            (false, None) => {
+                "surely nothing was bought, and it is still wanted: it is called again. If it did buy, this buys twice".into()
+            }
+        },
+        command: command("--retry").filter(|_| now < purchase.expires_at(rules)),
+    };
+    let wait = Choice { choice: "wait", when: waiting(purchase, review), command: None };
+    vec![fulfilled, session, failed, retry, wait]
+}
+
+/// As many items as the last good look could not explain, if they are as many as were bought; otherwise a blank to fill in.
+fn items(review: &Review, amount: u32) -> String {
+    let looks = review.evidence.as_ref().map(|evidence| evidence.looks.as_slice()).unwrap_or_default();
+    match looks.iter().rev().find(|look| look.good) {
+        Some(look) if look.unexplained.len() == amount as usize => {
+            look.unexplained.iter().map(|item| quoted(item.as_str())).collect::<Vec<_>>().join(" ")
+        }
+        Some(_) | None => "ITEM…".into(),
+    }
+}
+
+/// The upstream chose these texts, and a person copies them into a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn waiting(purchase: &Purchase, review: &Review) -> String {
+    let what = if review.session.is_some() && !review.cancelled { "the upstream is asked" } else { "the inventory is read" };
+    match purchase.due_at {
+        Some(due) => format!("{what} again by {}; evidence may still settle it", show(due)),
+        None => format!("{what} again; evidence may still settle it"),
+    }
+}
+
+/// Why a call now is out of the question.
+pub fn too_late(purchase: &Purchase, rules: &Rules) -> String {
+    let limit = if purchase.command.not_after.is_some() { "the command's not_after" } else { "the partner's max_wait" };
+    format!(
+        "it must not be called after {} ({limit}): a retry would end it as expired, bought or not",
+        show(purchase.expires_at(rules))
+    )
+}
+
+/// The machine's words, with the numbers behind them.
+pub fn does_not_fit(why: &str, purchase: &Purchase, word: &Word) -> String {
+    match &word.resolution {
+        Resolution::FulfilledWith(items) => {
+            format!("{why}: {} bought, {} named", purchase.command.amount, items.len())
+        }
+        Resolution::Session(_) | Resolution::Failed | Resolution::Retry => why.into(),
+    }
+}
+
+fn show(time: Time) -> String {
+    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clawback_domain::ItemId;
+
+    use super::*;
+
+    #[test]
+    fn a_look_is_told_in_words() {
+        let item = |name| ItemId::new(name).unwrap();
+        let good = Look {
+            at: Time::UNIX_EPOCH,
+            good: true,
+            listed: 3,
+            missing: 0,
+            unexplained: vec![item("a"), item("b")],
+            note: "2 unexplained items".into(),
+        };
+        assert_eq!(look(&good), "3 listed; everything known before is there; 2 unexplained items: a, b");
+        let short = Look { missing: 1, unexplained: Vec::new(), note: "0 unexplained items".into(), ..good.clone() };
+        assert_eq!(look(&short), "3 listed; 1 known before not shown, so that absence proves nothing; 0 unexplained items");
+        let bad = Look { good: false, note: "502".into(), ..good };
+        assert_eq!(look(&bad), "proves nothing: 502");
+    }
+
+    #[test]
+    fn what_the_upstream_named_is_safe_to_copy_into_a_shell() {
+        for (text, expected) in
+            [("item-9", "item-9"), ("-x", "'-x'"), ("$(reboot)", "'$(reboot)'"), ("it's", r"'it'\''s'"), ("a b", "'a b'")]
+        {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}
