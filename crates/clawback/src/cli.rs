@@ -79,6 +79,8 @@ enum Command {
     /// Messages that could not be handled
     #[command(subcommand)]
     Dead(verbs::dead::Dead),
+    /// Proves that every purchase is accounted for and that the books agree
+    Audit(verbs::audit::AuditFlags),
     /// What partners are told
     #[command(subcommand)]
     Events(verbs::events::Events),
@@ -147,6 +149,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Paused => verbs::pause::paused(context).await,
         Command::Review(verb) => verbs::review::run(context, verb).await,
         Command::Dead(dead) => verbs::dead::run(context, dead).await,
+        Command::Audit(flags) => verbs::audit::run(context, flags).await,
         Command::Events(events) => verbs::events::run(context, events).await,
         Command::Migrate(flags) => verbs::migrate::run(context, flags).await,
         Command::Topology(verb) => verbs::topology::run(context, verb).await,

@@ -11,6 +11,7 @@ mod failure;
 mod output;
 
 mod accepting;
+mod auditing;
 mod cancelling;
 mod pausing;
 mod reviewing;

@@ -318,6 +318,7 @@ fn every_verb_shows_an_example_and_knows_wrong_usage() {
         "scheduler",
         "api",
         "sandbox",
+        "audit",
         "enqueue",
         "show",
         "cancel",

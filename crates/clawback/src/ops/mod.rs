@@ -1,5 +1,7 @@
-//! The operators' HTTP door: `/livez`, `/readyz`, `/metrics`, and with a token `/ops/v1/pauses` and `/ops/v1/reviews`.
+//! The operators' HTTP door: `/livez`, `/readyz`, `/metrics`, and with a token `/ops/v1/pauses`, `/ops/v1/reviews`
+//! and `/ops/v1/audit`.
 
+mod audit;
 mod pauses;
 mod readiness;
 mod reviews;
@@ -118,7 +120,11 @@ fn router(ops: Ops) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(|State(ops): State<Ops>| async move { ops.metrics.render() }));
-    let router = if ops.token.is_some() { router.merge(pauses::routes()).merge(reviews::routes()) } else { router };
+    let router = if ops.token.is_some() {
+        router.merge(audit::routes()).merge(pauses::routes()).merge(reviews::routes())
+    } else {
+        router
+    };
     router
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)

@@ -1,5 +1,6 @@
 //! What operators ask and do: a file per verb.
 
+pub mod audit;
 pub mod cancel;
 pub mod completions;
 pub mod config;
