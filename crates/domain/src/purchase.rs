@@ -834,6 +834,9 @@ impl Builder<'_> {
             Resolution::FulfilledWith(_) => Decision::Illegal("it must be resolved with as many items as were bought"),
             Resolution::Session(session) => self.pending(session),
             Resolution::Failed => self.failed(FailureCode::Refused, sentence("resolved as failed", why), None),
+            Resolution::Retry if review.session.is_some() && !review.cancelled => {
+                Decision::Illegal("it has a session: something was bought, and calling again would buy twice")
+            }
             Resolution::Retry => {
                 let note = sentence("a person decided to call again", why);
                 self.to(State::Accepted { waiting: None }, Some(self.now), Next::Rest, note)

@@ -73,21 +73,19 @@ pub fn choices(purchase: &Purchase, review: &Review, rules: &Rules, now: Time) -
         when: "surely nothing was bought, and it is not wanted any more: it ends failed. The partner reads your reason".into(),
         command: command("--failed"),
     };
+    // With a session something was bought, unless the upstream said that it failed.
+    let live = review.session.as_ref().filter(|_| !review.cancelled);
+    let expired = now >= purchase.expires_at(rules);
     let retry = Choice {
         choice: "retry",
-        when: match (now >= purchase.expires_at(rules), &review.session) {
-            (true, _) => too_late(purchase, rules),
-            (false, Some(session)) => {
-                format!(
-                    "surely nothing was bought, nor will session {session} ever be: it is called again. If it did buy, this \
-                     buys twice"
-                )
-            }
-            (false, None) => {
+        when: match live {
+            Some(session) => format!("it cannot be called again: session {session} stands for a purchase that was made"),
+            None if expired => too_late(purchase, rules),
+            None => {
                 "surely nothing was bought, and it is still wanted: it is called again. If it did buy, this buys twice".into()
             }
         },
-        command: command("--retry").filter(|_| now < purchase.expires_at(rules)),
+        command: command("--retry").filter(|_| live.is_none() && !expired),
     };
     let wait = Choice { choice: "wait", when: waiting(purchase, review), command: None };
     vec![fulfilled, session, failed, retry, wait]
