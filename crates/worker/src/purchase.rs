@@ -5,7 +5,7 @@
 //! ```
 //! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, ops::RangeInclusive, sync::Arc, task::Poll, time::Duration};
 
 use clawback_domain::{
     AttemptToken, SessionId,
@@ -31,8 +31,9 @@ use crate::{
     write::{Advanced, Stored},
 };
 
-/// How long a purchase that found no permit waits in its row before the scheduler brings it back.
-const CROWDED_WAIT: Duration = Duration::from_secs(15);
+/// How long a purchase that found no permit waits in its row before the scheduler brings it back: until those before it have begun,
+/// but within these bounds, for each time it comes back costs two commits.
+const CROWDED_WAIT: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(15);
 
 /// What the guards and the limits allow an accepted purchase.
 enum Way {
@@ -151,15 +152,16 @@ impl Worker {
                 },
             }
         };
-        let Some(permit) = permit else { return Way::Happens(Happened::Held(self.no_permit())) };
+        let Some(permit) = permit else { return Way::Happens(Happened::Held(self.no_permit(tenant))) };
         match guard(&self.doors, &self.pauses, tenant, purchase, &rules).await {
             Guard::Pass => Way::Open(permit),
             other => refused(other),
         }
     }
 
-    fn no_permit(&self) -> Waiting {
-        let until = after(self.doors.clock.now(), self.doors.clock.jitter(CROWDED_WAIT));
+    fn no_permit(&self, tenant: &Tenant) -> Waiting {
+        let wait = tenant.crowd_begins_within().clamp(*CROWDED_WAIT.start(), *CROWDED_WAIT.end());
+        let until = after(self.doors.clock.now(), self.doors.clock.jitter(wait));
         Waiting { code: WaitCode::Permit, message: "the partner's limits leave no permit for now".into(), until: Some(until) }
     }
 
@@ -172,7 +174,7 @@ impl Worker {
     ) -> Option<Advanced> {
         // Deliveries are bounded by their prefetch; rows are not, and too many waiters would starve the steps behind them.
         let way = match tenant.is_crowded() {
-            true => Way::Happens(Happened::Held(self.no_permit())),
+            true => Way::Happens(Happened::Held(self.no_permit(tenant))),
             false => self.way(tenant, &purchase).await,
         };
         let (happened, permit) = match way {

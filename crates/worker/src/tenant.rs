@@ -1,6 +1,6 @@
 //! One partner inside one worker: its configuration as last reloaded, and its share of the limits.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clawback_domain::{Clock, PartnerId, clock::BoxFuture, purchase::PERMIT_WAIT, purchase::Rules};
 use clawback_phygitals::Upstream;
@@ -92,6 +92,12 @@ impl Tenant {
     /// Whether so many wait for a permit already that another had better wait in its row.
     pub fn is_crowded(&self) -> bool {
         !self.inits.free() && self.inits.waiting() > self.configured.read().limits.concurrency.max(64) * 2
+    }
+
+    /// When all that wait for a permit now will have begun, if nothing but the rate holds them.
+    pub fn crowd_begins_within(&self) -> Duration {
+        let share = self.configured.read().limits.share(*self.workers.read());
+        Duration::from_secs(1) * self.inits.waiting() / share.rate_per_second
     }
 
     pub async fn poll_permit(&self) -> OwnedSemaphorePermit {
