@@ -147,11 +147,15 @@ async fn wake_up(frozen: &Frozen, cut: &[Attempt]) -> Result<()> {
     frozen.worker.wake()?;
     frozen.stage.ended(frozen.orders.len(), Duration::from_secs(60)).await?;
     let tokens: Vec<_> = cut.iter().map(|attempt| attempt.token).collect();
-    until("the frozen worker has written what its calls came to", SOON, || async {
+    until("the frozen worker has written what its calls came to", Duration::from_secs(60), || async {
         let books = Books::snapshot(&frozen.stage).await?;
         let open = books.rows.values().flat_map(|row| &row.attempts);
         let open = open.filter(|record| record.fact.is_none() && tokens.contains(&record.attempt.token)).count();
         ensure!(open == 0, "{open} of {} have no answer", tokens.len());
+        // What was never sent is called again, however late that is known.
+        let in_doubt = |row: &Row| row.purchase.state.name() == StateName::Review && row.unclear_attempts().next().is_some();
+        let unsettled = books.rows.values().filter(|row| !row.purchase.state.name().is_final() && !in_doubt(row)).count();
+        ensure!(unsettled == 0, "{unsettled} have not ended");
         Ok(())
     })
     .await?;

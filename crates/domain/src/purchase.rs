@@ -574,6 +574,17 @@ impl Builder<'_> {
             Answer::Done { session, .. } => self.pending(session),
             _ if !owner => Decision::Repeat,
             Answer::Refused { code, message, status } => self.failed(code, message, Some(status)),
+            Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. } => self.did_nothing(answer),
+            Answer::Unknown { why, status } => match doubt {
+                Some(_) => Decision::Repeat,
+                None => self.reconciling(attempt, why, status),
+            },
+        }
+    }
+
+    /// After an answer that proves that nothing was bought: back to where it may be called.
+    fn did_nothing(&self, answer: Answer) -> Decision {
+        match answer {
             Answer::Unauthorized { message } => {
                 let message = format!("the upstream refused the API key: {message}");
                 let until = Some(after(self.now, REFUSED_KEY_WAIT));
@@ -581,10 +592,9 @@ impl Builder<'_> {
             }
             Answer::Busy { retry_after } => self.again(WaitCode::Busy, "the upstream is busy", retry_after),
             Answer::NeverSent { why } => self.again(WaitCode::NotSent, &format!("the call was never sent: {why}"), None),
-            Answer::Unknown { why, status } => match doubt {
-                Some(_) => Decision::Repeat,
-                None => self.reconciling(attempt, why, status),
-            },
+            Answer::Done { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => {
+                Decision::Illegal("it did something, or may have")
+            }
         }
     }
 
@@ -601,16 +611,11 @@ impl Builder<'_> {
             (Answer::Refused { code, message, status }, None) if review.attempt == Some(token) => {
                 self.failed(code, message, Some(status))
             }
-            // The doubt is over, nothing was bought. It has been told that a person decides, and only a person calls again.
+            // The doubt is over: the attempt did nothing, so it goes on as if its answer had come in time.
             (answer @ (Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. }), None)
                 if review.attempt == Some(token) =>
             {
-                let proof = match answer {
-                    Answer::NeverSent { why } => format!("the call was never sent: {why}"),
-                    Answer::Unauthorized { message } => format!("the upstream refused the API key: {message}"),
-                    _ => "the upstream was busy and did nothing".into(),
-                };
-                self.failed(FailureCode::Refused, format!("it surely bought nothing: {proof}"), None)
+                self.did_nothing(answer)
             }
             // The fact is stored and shown.
             (
