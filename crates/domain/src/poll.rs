@@ -27,10 +27,12 @@ impl Default for PollRules {
 /// How long each call may take, from the start of the call to the last byte of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Name look-up, TCP and TLS together; within the call's own.
     pub connect: Duration,
     pub init: Duration,
     /// Above the window in which the upstream holds the call.
     pub status: Duration,
+    /// Inventories and the list of packs.
     pub inventory: Duration,
     pub buyback: Duration,
 }

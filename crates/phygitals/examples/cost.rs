@@ -11,8 +11,9 @@ use clawback_domain::{
     Clock, PackId, SessionId, Time, UserId,
     answer::{Answer, InitRequest, StatusAnswer},
     clock::{self, BoxFuture},
+    poll::Timeouts,
 };
-use clawback_phygitals::{ApiKey, Phygitals, Timeouts, Upstream};
+use clawback_phygitals::{ApiKey, Phygitals, Upstream};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use clawback_domain::{
     Clock, SessionId, Time, UserId,
     answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    poll::Timeouts,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
@@ -32,26 +33,6 @@ use crate::{
     reply::{Reply, reason},
     wire::{BuybackBody, InitBody, StatusBody},
 };
-
-/// How long each call may take, connecting and reading the answer included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Name look-up, TCP and TLS together; within the call's own.
-    pub connect: Duration,
-    pub init: Duration,
-    /// Above the window in which the upstream holds a poll.
-    pub status: Duration,
-    /// Inventories and the list of packs.
-    pub inventory: Duration,
-    pub buyback: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { connect: seconds(2), init: seconds(30), status: seconds(90), inventory: seconds(15), buyback: seconds(30) }
-    }
-}
 
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ mod item;
 mod retry_after;
 mod wire;
 
-pub use client::{Phygitals, SetupError, Timeouts};
+pub use client::{Phygitals, SetupError};
 pub use key::{ApiKey, InvalidKey};
 
 use async_trait::async_trait;

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    doors::Partner,
+    doors::{Limits, Partner},
     packs::Packs,
     permits::{Concurrency, Rate},
 };
@@ -48,8 +48,12 @@ impl Tenant {
         self.resize();
     }
 
+    fn share(&self) -> Limits {
+        self.configured.read().limits.share(*self.workers.read())
+    }
+
     fn resize(&self) {
-        let share = self.configured.read().limits.share(*self.workers.read());
+        let share = self.share();
         self.inits.resize(share.concurrency);
         self.rate.set(share.rate_per_second);
         self.polls.resize(share.poll_concurrency);
@@ -74,7 +78,7 @@ impl Tenant {
     /// Enough to keep every permit busy while commits and acks are under way; no more than the rate lets through while a delivery may
     /// wait for its permit, for what waits longer is stored and comes back as a step.
     pub fn prefetch(&self) -> u16 {
-        let share = self.configured.read().limits.share(*self.workers.read());
+        let share = self.share();
         let in_time = share.rate_per_second.saturating_mul(PERMIT_WAIT.as_secs() as u32 / 2);
         share.concurrency.saturating_mul(3).min(in_time).clamp(16, 2048) as u16
     }
@@ -96,8 +100,7 @@ impl Tenant {
 
     /// When all that wait for a permit now will have begun, if nothing but the rate holds them.
     pub fn crowd_begins_within(&self) -> Duration {
-        let share = self.configured.read().limits.share(*self.workers.read());
-        Duration::from_secs(1) * self.inits.waiting() / share.rate_per_second
+        Duration::from_secs(1) * self.inits.waiting() / self.share().rate_per_second
     }
 
     pub async fn poll_permit(&self) -> OwnedSemaphorePermit {

@@ -137,13 +137,7 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
     let (half, second) = (Duration::from_millis(500), Duration::from_secs(1));
     let timeouts = Timeouts { connect: half, init: second, status: 5 * second, inventory: 3 * second, buyback: second };
     let poll = PollRules { first: Duration::from_millis(400), max: 2 * second, deadline: 60 * second };
-    let Timeouts { connect, init, status, inventory, buyback } = timeouts;
-    let client = Phygitals::new(
-        base,
-        ApiKey::new(&key(name)).map_err(Failure::failed)?,
-        clawback_phygitals::Timeouts { connect, init, status, inventory, buyback },
-        clock.clone(),
-    );
+    let client = Phygitals::new(base, ApiKey::new(&key(name)).map_err(Failure::failed)?, timeouts, clock.clone());
     Ok(Partner {
         id: PartnerId::new(name).map_err(Failure::failed)?,
         upstream: Arc::new(client.map_err(Failure::failed)?),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clawback_domain::{Clock, PartnerId};
-use clawback_phygitals::{ApiKey, Phygitals, Timeouts};
+use clawback_phygitals::{ApiKey, Phygitals};
 use clawback_worker::{Limits, Partner as WorkerPartner};
 
 use super::metered::Metered;
@@ -29,7 +29,7 @@ impl Upstreams {
         let open = |partner: &Partner| {
             let refuse = |error: &dyn std::fmt::Display| Failure::usage(format!("partner {}: {error}", partner.id));
             let key = ApiKey::new(&partner.api_key.expose()).map_err(|error| refuse(&error))?;
-            let client = Phygitals::new(base, key.clone(), timeouts(&partner.settings), clock.clone());
+            let client = Phygitals::new(base, key.clone(), partner.settings.timeouts, clock.clone());
             let client = Arc::new(client.map_err(|error| refuse(&error))?);
             Ok(Upstream { id: partner.id.clone(), key, client })
         };
@@ -60,9 +60,4 @@ fn limits(settings: &Settings) -> Limits {
         poll_concurrency: settings.poll_concurrency,
         rate_per_second: settings.rate_per_second,
     }
-}
-
-fn timeouts(settings: &Settings) -> Timeouts {
-    let clawback_domain::poll::Timeouts { connect, init, status, inventory, buyback } = settings.timeouts;
-    Timeouts { connect, init, status, inventory, buyback }
 }

@@ -10,8 +10,9 @@ use clawback_domain::{
     Clock, PackId, SessionId, Time, UserId,
     answer::InitRequest,
     clock::{self, BoxFuture},
+    poll::Timeouts,
 };
-use clawback_phygitals::{ApiKey, Phygitals, Timeouts};
+use clawback_phygitals::{ApiKey, Phygitals};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

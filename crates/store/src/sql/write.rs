@@ -208,7 +208,8 @@ fn insertion_rows<'a>(all: impl Iterator<Item = &'a Insertion>) -> Written<Rows<
     Ok(rows)
 }
 
-/// Returns the ids whose row had the version before. `look_at` moves only when the row becomes due earlier, or never again: moves that make it due later touch no index.
+/// Returns the ids whose row had the version before. `look_at` moves only when the row becomes due earlier, or never again: moves that
+/// make it due later touch no index.
 static CHANGES: Bulk = Bulk {
     columns: &[
         ("id", Kind::Uuid),
