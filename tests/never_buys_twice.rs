@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, env, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
-use clawback_domain::purchase::{Attempt, StateName};
+use clawback_domain::purchase::{Attempt, State, StateName};
 use clawback_tests::{
     Database, PrivateRabbitmq, Role, VirtualHost,
     rehearsal::{Books, Order, Plan, Row, Stage, UNDER_WAY, orders},
@@ -34,7 +34,7 @@ async fn a_worker_killed_again_and_again_buys_nothing_twice_and_loses_nothing() 
         // Long enough that a kill always finds calls in flight.
         upstream: &["--settle=2s", "--latency=150ms"],
         defaults: "rate_per_second = 2\ntimeouts = { connect = \"1s\", init = \"5s\", status = \"3s\", inventory = \"3s\" }\n\
-                   reconcile = { first = \"1s\" }",
+                   reconcile = { first = \"1s\", max = \"2s\", window = \"6s\" }",
     };
     let mut stage = Stage::set(&node.url(), database.url(), plan).await?;
     let orders = orders(commands, &stage.partners)?;
@@ -63,14 +63,25 @@ async fn a_worker_killed_again_and_again_buys_nothing_twice_and_loses_nothing() 
     let tally = books.audit(&orders)?;
     let mut longest = TimeDelta::zero();
     for row in books.in_review() {
+        nobody_could_know(row, &books)?;
         let lived = was_cut_by_a_kill(row, &kills).with_context(|| format!("{:?}", row.purchase))?;
         longest = longest.max(lived);
     }
     let summary = json!({
         "commands": commands, "fulfilled": tally.fulfilled, "failed": tally.failed, "reviews": tally.reviews,
-        "kills": kills.len(), "longest_cut_ms": longest.num_milliseconds(), "seconds": seconds,
+        "recovered": books.recovered(), "kills": kills.len(), "longest_cut_ms": longest.num_milliseconds(), "seconds": seconds,
     });
     println!("{summary}");
+    Ok(())
+}
+
+/// What was bought is found, unless another purchase in doubt may have bought it as well.
+fn nobody_could_know(row: &Row, books: &Books) -> Result<()> {
+    let name = row.purchase.id.to_string();
+    let bought = books.ledger.purchases.iter().any(|bought| bought.purchase_id() == Some(&name));
+    let State::Review(review) = &row.purchase.state else { return Ok(()) };
+    let rivals = review.evidence.as_ref().is_some_and(|evidence| !evidence.rivals.is_empty());
+    ensure!(!bought || rivals, "it was bought, nothing else explains its items, and a person must decide: {review:?}");
     Ok(())
 }
 
@@ -119,7 +130,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// At most 1 s + 3 s for a call: an attempt may be sent for 5 s and is given up after 14 s.
 const SHORT: &str = "concurrency = 200\nrate_per_second = 2000\n\
                      timeouts = { connect = \"1s\", init = \"3s\", status = \"3s\", inventory = \"3s\" }\n\
-                     reconcile = { first = \"1s\" }";
+                     reconcile = { first = \"1s\", max = \"2s\", window = \"3s\" }";
 
 async fn freeze_a_worker(commands: usize) -> Result<Frozen> {
     let (host, database) = (VirtualHost::create().await?, Database::create().await?);
@@ -140,6 +151,19 @@ async fn cut(frozen: &Frozen) -> Result<Vec<Attempt>> {
     let cut: Vec<_> = books.rows.values().flat_map(Row::unclear_attempts).map(|record| record.attempt).collect();
     ensure!(!cut.is_empty(), "the worker was frozen too late: every attempt was answered");
     Ok(cut)
+}
+
+/// Nobody waits for the answers any more: what was bought is recovered, the rest is for a person.
+async fn given_up(stage: &Stage, cut: &[Attempt]) -> Result<()> {
+    until("the attempts are given up", Duration::from_secs(90), || async {
+        let books = Books::snapshot(stage).await?;
+        let waits = |row: &&Row| matches!(row.name(), StateName::Initiating | StateName::Reconciling | StateName::Pending);
+        let of_cut = |row: &&Row| row.attempts.iter().any(|record| cut.contains(&record.attempt));
+        let waiting = books.rows.values().filter(of_cut).filter(waits).count();
+        ensure!(waiting == 0, "{waiting} of {} are waited for", cut.len());
+        Ok(())
+    })
+    .await
 }
 
 /// Wakes the worker up and waits for the end. The audit compares the ledger's times with each attempt's `send_by`.
@@ -176,7 +200,7 @@ async fn a_frozen_worker_that_wakes_up_after_the_deadlines_buys_nothing() -> Res
     let cut = cut(&frozen).await?;
     // Another worker gives the attempts up when their time is over.
     let _other = frozen.stage.worker().await?;
-    frozen.stage.in_state(StateName::Review, cut.len(), Duration::from_secs(60)).await?;
+    given_up(&frozen.stage, &cut).await?;
     wake_up(&frozen, &cut).await
 }
 

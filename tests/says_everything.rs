@@ -3,6 +3,8 @@
 //! A row of the contract's table of what stops a purchase is a scene here, and so is each way to an end. Every scene is played on
 //! all parts; each has a partner, an upstream and a clock of its own, so that all play at once.
 
+#[path = "says_everything/doubts.rs"]
+mod doubts;
 #[path = "says_everything/ends.rs"]
 mod ends;
 #[path = "says_everything/stops.rs"]
@@ -25,7 +27,7 @@ macro_rules! scenes {
     ($($module:ident::$scene:ident,)*) => { [$((stringify!($scene), |stage| $module::$scene(stage).boxed()),)*] };
 }
 
-const SCENES: [Scene; 19] = scenes![
+const SCENES: [Scene; 24] = scenes![
     stops::a_refused_key_pauses_the_partner_and_another_key_lifts_it,
     stops::an_old_key_refused_late_does_not_condemn_the_new_one,
     stops::polling_goes_on_though_a_poll_was_refused,
@@ -39,8 +41,13 @@ const SCENES: [Scene; 19] = scenes![
     ends::nothing_waits_longer_than_max_wait,
     ends::cancelled_before_the_call_and_never_after,
     ends::a_documented_refusal_fails_it,
-    ends::an_unknown_outcome_goes_to_review_with_evidence,
-    ends::nothing_in_the_inventory_is_evidence_too,
+    doubts::what_was_bought_is_recovered_whatever_hid_the_answer,
+    doubts::what_was_not_bought_is_for_a_person_when_the_window_is_over,
+    doubts::an_unrecognised_refusal_fails_once_every_look_has_proved_absence,
+    doubts::a_review_settles_itself_when_its_items_appear,
+    doubts::two_doubts_of_one_user_share_what_was_bought,
+    doubts::two_equal_doubts_and_one_item_are_for_a_person,
+    doubts::an_item_that_nobody_ordered_is_an_orphan,
     ends::a_failed_transaction_is_believed_after_a_look,
     ends::a_failed_transaction_whose_items_are_there_is_not_believed,
     ends::still_pending_is_reviewed_and_settles_itself,

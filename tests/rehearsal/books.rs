@@ -7,7 +7,7 @@ use clawback_domain::{
     PurchaseId,
     answer::Answer,
     item::Pull,
-    purchase::{Purchase, StateName},
+    purchase::{Purchase, State, StateName},
 };
 use clawback_store::{AttemptRecord, Filter, Store, StoredEvent};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -42,6 +42,20 @@ pub struct Books {
 impl Row {
     pub fn name(&self) -> StateName {
         self.purchase.state.name()
+    }
+
+    /// Fulfilled by what an inventory showed, or by a person.
+    pub fn is_recovered(&self) -> bool {
+        matches!(&self.purchase.state, State::Fulfilled(fulfilled) if fulfilled.recovered)
+    }
+
+    /// Asked for the same: in an inventory nobody can tell their items apart.
+    pub(super) fn is_equal(&self, other: &Self) -> bool {
+        let asked = |row: &Self| {
+            let command = &row.purchase.command;
+            (row.purchase.partner.clone(), command.user_id.clone(), command.pack_id.clone(), command.amount)
+        };
+        asked(self) == asked(other)
     }
 
     /// Attempts that have no answer, or one that tells nothing.
@@ -79,6 +93,12 @@ impl Books {
 
     pub fn in_review(&self) -> impl Iterator<Item = &Row> {
         self.rows.values().filter(|row| row.name() == StateName::Review)
+    }
+
+    /// How many were found in the inventory.
+    pub fn recovered(&self) -> usize {
+        let recovered = |row: &&Row| matches!(&row.purchase.state, State::Fulfilled(fulfilled) if fulfilled.recovered);
+        self.rows.values().filter(recovered).count()
     }
 
     /// Attempts of all purchases that have no answer, or one that tells nothing.

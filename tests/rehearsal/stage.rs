@@ -65,8 +65,18 @@ impl Stage {
         self.installation.start_ready(&["scheduler"]).await
     }
 
+    /// A role that has just been started, with variables of its own.
+    pub fn start(&mut self, role: &str, variables: &[(&str, &str)]) -> Result<Role> {
+        self.installation.start_with(&[role], variables)
+    }
+
     pub fn upstream(&self) -> &Sandbox {
         &self.upstream
+    }
+
+    /// To change what roles are started with from now on: they may reach their servers another way than the stage does.
+    pub fn installation(&mut self) -> &mut Installation {
+        &mut self.installation
     }
 
     /// As a partner's own program would reach the broker.

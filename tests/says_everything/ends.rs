@@ -7,7 +7,7 @@ use clawback_domain::{
     PurchaseId, UserId,
     answer::StatusAnswer,
     change::Change,
-    purchase::{Decision, Happened, Rules, State, StateName, decide},
+    purchase::{Decision, Happened, Rules, StateName, decide},
     reason::{FailureCode, WaitCode},
 };
 use clawback_store::Applied;
@@ -149,47 +149,6 @@ pub async fn a_documented_refusal_fails_it(stage: Stage) -> Result<()> {
     }
     assert_eq!(stage.engine.lock().ledger().purchases, []);
     stage.stop().await
-}
-
-pub async fn an_unknown_outcome_goes_to_review_with_evidence(stage: Stage) -> Result<()> {
-    is_reviewed(&stage, "init:reset-after=1", 1, "the inventory shows 1 unexplained items").await?;
-    stage.stop().await
-}
-
-pub async fn nothing_in_the_inventory_is_evidence_too(stage: Stage) -> Result<()> {
-    is_reviewed(&stage, "init:reset-before=1", 0, "the inventory shows nothing that no purchase explains").await?;
-    stage.stop().await
-}
-
-/// Nobody but a person may tell what came of a call whose connection broke; and it is never repeated.
-async fn is_reviewed(stage: &Stage, fault: &str, items: usize, seen: &str) -> Result<()> {
-    stage.engine.lock().set_faults(vec![fault.parse()?]);
-    let id = stage.buy("broken").await?;
-    let row = stage.reaches(id, StateName::Reconciling).await?;
-    let State::Reconciling(doubt) = &row.state else { bail!("{row:?}") };
-    assert!(row.due_at.is_some_and(|due| due > doubt.attempt.deadline), "nothing is concluded while it may be under way");
-    stage.engine.lock().set_faults(Vec::new());
-    stage.skip(Duration::from_secs(7)..Duration::from_secs(14)).await?;
-    let told = stage.tells(id.0, &[REVIEW]).await?;
-    assert_eq!(told[0]["reason"]["code"], "unknown_outcome");
-    let looks = told[0]["evidence"]["looks"].as_array().cloned().unwrap_or_default();
-    assert_eq!((looks.len(), looks[0]["good"].as_bool()), (1, Some(true)), "{}", told[0]);
-    assert_eq!(looks[0]["unexplained"].as_array().map(Vec::len), Some(items), "{}", told[0]);
-    assert_eq!((stage.upstream.begun(), stage.bought(id)), (1, items));
-    reads(
-        stage,
-        id,
-        &[
-            "accepted: stored; not called yet",
-            "initiating: attempt 1 begins",
-            "reconciling: the outcome of attempt 1 is unknown: the connection was reset",
-            &format!("review: needs a person: the connection was reset; {seen}"),
-        ],
-    )
-    .await?;
-    let next = stage.buy("next").await?;
-    stage.tells(next.0, &[FULFILLED]).await?;
-    Ok(())
 }
 
 pub async fn a_failed_transaction_is_believed_after_a_look(stage: Stage) -> Result<()> {

@@ -7,6 +7,7 @@ use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Fact, Insertion},
     event::Event,
+    evidence::{Case, Orphan, Sightings},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::Purchase,
@@ -21,7 +22,7 @@ use clawback_store::{
 };
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::{workload::partners, world::World};
 
 pub struct SimStore(pub World);
 
@@ -88,12 +89,34 @@ impl Store for SimStore {
         self.read(|store| async move { store.pulls_of_user(&partner, &user).await }).await
     }
 
+    async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
+        let (partner, user) = (partner.clone(), user.clone());
+        self.read(|store| async move { store.case(&partner, &user).await }).await
+    }
+
+    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
+        let (partner, user) = (partner.cloned(), user.cloned());
+        self.read(|store| async move { store.orphans(partner.as_ref(), user.as_ref(), limit).await }).await
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.read(|store| async move { store.counts().await }).await
     }
 
     async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
         self.read(|store| async move { store.audit(scope).await }).await
+    }
+
+    async fn record_look(&self, look: Sightings) -> Result<(), StoreError> {
+        self.write(|store| async move { store.record_look(look).await }).await
+    }
+
+    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
+        self.write(|store| async move { store.record_orphans(orphans).await }).await
+    }
+
+    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
+        self.write(|store| async move { store.forget_orphans(orphans).await }).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {
@@ -152,7 +175,9 @@ impl Store for SimStore {
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        self.read(|store| async move { store.pauses().await }).await
+        let pauses = self.read(|store| async move { store.pauses().await }).await?;
+        self.0.watch().knows_pauses(self.0.process(), &pauses, &partners(), self.0.now());
+        Ok(pauses)
     }
 
     async fn pause(&self, pause: Pause) -> Result<bool, StoreError> {

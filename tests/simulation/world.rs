@@ -4,6 +4,7 @@
 //! frozen one's answer waits. The doubles behind the doors stay free of faults: here is where things go wrong.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc,
@@ -12,25 +13,20 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use clawback_broker::{
-    Broker, BrokerError, Consumer, Delivery, Health, Message, Mismatch, PublishError, QueueState, Routing, Settle, Settlement,
-    Stale, Topology, embedded::Embedded, topology,
-};
-use clawback_domain::{
-    Clock, SessionId, Tasks, Time, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
-    clock::{BoxFuture, after},
-};
-use clawback_phygitals::Upstream;
+use clawback_broker::embedded::Embedded;
+use clawback_domain::{PartnerId, Time, UserId, clock::after};
 use clawback_sandbox::engine::Shared;
 use clawback_store::{StoreError, memory::Memory};
-use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
     chance::Chance,
+    checks::Watch,
     executor::{Handle, Process, WORLD},
+    faults::Rates,
+    trace::Trace,
+    workload::FAULTS,
 };
 
 /// When virtual time begins.
@@ -38,104 +34,163 @@ pub fn epoch() -> Time {
     after(Time::UNIX_EPOCH, Duration::from_secs(1_800_000_000))
 }
 
-/// How often each fault happens, in a thousand. Drawn per seed: half of them are off.
-#[derive(Debug, Clone, Copy)]
-pub struct Rates {
-    pub store_away: u64,
-    pub commit_lost: u64,
-    pub commit_answer_lost: u64,
-    pub publish_lost: u64,
-    pub confirm_lost: u64,
-    pub published_twice: u64,
-    pub step_lost: u64,
-    pub never_sent: u64,
-    pub slow_upstream: u64,
-}
+/// How far the upstream's clock may be off, in either direction.
+const MOST_OFFSET: Duration = Duration::from_secs(10);
 
-impl Rates {
-    pub fn draw(chance: &Chance) -> Self {
-        Self {
-            store_away: chance.rate("store away", 60),
-            commit_lost: chance.rate("commit lost", 40),
-            commit_answer_lost: chance.rate("commit answer lost", 40),
-            publish_lost: chance.rate("publish lost", 60),
-            confirm_lost: chance.rate("confirm lost", 60),
-            published_twice: chance.rate("published twice", 60),
-            step_lost: chance.rate("step lost", 200),
-            never_sent: chance.rate("never sent", 100),
-            slow_upstream: chance.rate("slow upstream", 60),
-        }
-    }
-}
-
-/// What all processes of one run share.
+/// What all processes of one run share, as one of them sees it.
 #[derive(Clone)]
-pub struct World(Arc<Inner>);
+pub struct World {
+    inner: Arc<Inner>,
+    process: Process,
+}
 
 struct Inner {
     handle: Handle,
     chance: Chance,
     rates: Rates,
     healed: AtomicBool,
+    /// Of the upstream's clock, less [`MOST_OFFSET`].
+    offset: Duration,
+    store: Arc<Memory>,
+    broker: Embedded,
+    engine: Shared,
+    watch: Watch,
+    trace: Trace,
+    /// While no answer of the upstream arrives.
+    outages: Vec<(Duration, Duration)>,
+    /// Users whom the upstream does not know for a while.
+    spells: Mutex<BTreeMap<(PartnerId, UserId), Duration>>,
+}
+
+/// What a world is made of.
+pub struct Parts {
+    pub handle: Handle,
+    pub chance: Chance,
     pub store: Arc<Memory>,
     pub broker: Embedded,
     pub engine: Shared,
+    pub watch: Watch,
+    pub trace: Trace,
 }
 
 impl World {
-    pub fn new(handle: Handle, chance: Chance, store: Arc<Memory>, broker: Embedded, engine: Shared) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { handle, chance, store, broker, engine, watch, trace } = parts;
         let rates = Rates::draw(&chance);
-        Self(Arc::new(Inner { handle, chance, rates, healed: AtomicBool::new(false), store, broker, engine }))
+        let healed = AtomicBool::new(false);
+        let offset = chance.span("upstream offset", Duration::ZERO, MOST_OFFSET * 2);
+        let spells = Mutex::default();
+        let outages = outages(&chance);
+        let inner = Inner { handle, chance, rates, healed, offset, store, broker, engine, watch, trace, outages, spells };
+        Self { inner: Arc::new(inner), process: WORLD }
+    }
+
+    /// The same world, seen by `process`.
+    pub fn seen_by(&self, process: Process) -> Self {
+        Self { process, ..self.clone() }
+    }
+
+    pub fn process(&self) -> Process {
+        self.process
     }
 
     pub fn store(&self) -> Arc<Memory> {
-        self.0.store.clone()
+        self.inner.store.clone()
     }
 
     pub fn broker(&self) -> &Embedded {
-        &self.0.broker
+        &self.inner.broker
     }
 
     pub fn engine(&self) -> &Shared {
-        &self.0.engine
+        &self.inner.engine
     }
 
     pub fn chance(&self) -> &Chance {
-        &self.0.chance
+        &self.inner.chance
     }
 
     pub fn handle(&self) -> &Handle {
-        &self.0.handle
+        &self.inner.handle
     }
 
-    /// From now on nothing goes wrong any more.
+    pub fn rates(&self) -> &Rates {
+        &self.inner.rates
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.inner.watch
+    }
+
+    /// From now on nothing goes wrong any more; what has begun to goes on to its end.
     pub fn heal(&self) {
-        self.0.healed.store(true, Ordering::Relaxed);
-        self.0.engine.lock().set_faults(Vec::new());
+        self.inner.healed.store(true, Ordering::Relaxed);
+        self.say("healed", || "from here on nothing goes wrong".into());
     }
 
     pub fn now(&self) -> Time {
-        after(epoch(), self.0.handle.now())
+        after(epoch(), self.inner.handle.now())
     }
 
-    fn fires(&self, site: &str, rate: u64) -> bool {
-        !self.0.healed.load(Ordering::Relaxed) && self.0.chance.fires(site, rate)
+    /// Whether no answer of the upstream arrives at this moment.
+    pub fn is_cut_off(&self) -> bool {
+        let now = self.inner.handle.now();
+        self.inner.outages.iter().any(|(from, to)| (*from..*to).contains(&now))
     }
 
-    async fn latency(&self, site: &str) {
-        let span = self.0.chance.span(site, Duration::from_micros(50), Duration::from_millis(20));
-        self.0.handle.sleep(span).await;
+    /// Until when the upstream does not know a user; from now on until `until`, if that is given.
+    pub fn blind_until(&self, partner: &PartnerId, user: &UserId, until: Option<Duration>) -> Option<Duration> {
+        let mut spells = self.inner.spells.lock();
+        let user = (partner.clone(), user.clone());
+        spells.extend(until.map(|until| (user.clone(), until)));
+        spells.get(&user).copied()
+    }
+
+    /// The upstream's clock goes its own way, and nobody corrects it.
+    pub fn upstream_now(&self) -> Time {
+        after(self.now() - MOST_OFFSET, self.inner.offset)
+    }
+
+    /// When something happened, from the upstream's clock.
+    pub fn by_our_clock(&self, at: Time) -> Time {
+        after(at - self.inner.offset, MOST_OFFSET)
+    }
+
+    /// One line of the trace.
+    pub fn say(&self, what: &str, how: impl FnOnce() -> String) {
+        self.inner.trace.line(self.inner.handle.now(), self.process, what, how);
+    }
+
+    pub fn fires(&self, site: &str, rate: u64) -> bool {
+        let fires = !self.inner.healed.load(Ordering::Relaxed) && self.inner.chance.fires(site, rate);
+        if fires {
+            self.say("fault", || site.into());
+        }
+        fires
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.handle.spawn(WORLD, Box::pin(task));
+    }
+
+    pub async fn sleep(&self, span: Duration) {
+        self.inner.handle.sleep(span).await;
+    }
+
+    pub async fn latency(&self, site: &str) {
+        self.sleep(self.chance().span(site, Duration::from_micros(50), Duration::from_millis(20))).await;
     }
 
     /// Starts `effect` as a task of the world; it happens whatever becomes of the caller.
-    fn carry<T: Send + 'static>(&self, effect: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> + Send {
+    pub fn carry<T, F>(&self, effect: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        self.0.handle.spawn(
-            WORLD,
-            Box::pin(async move {
-                let _ = answer.send(effect.await);
-            }),
-        );
+        self.spawn(async move {
+            let _ = answer.send(effect.await);
+        });
         async move { answered.await.expect("the world answers every call") }
     }
 
@@ -146,10 +201,7 @@ impl World {
     ) -> Result<T, StoreError> {
         let world = self.clone();
         self.carry(async move {
-            world.latency("store latency").await;
-            if world.fires("store away", world.0.rates.store_away) {
-                return Err(StoreError::Unavailable("away".into()));
-            }
+            world.reach_store().await?;
             let result = operation.await;
             world.latency("store latency").await;
             result
@@ -164,15 +216,13 @@ impl World {
     ) -> Result<T, StoreError> {
         let world = self.clone();
         self.carry(async move {
-            world.latency("store latency").await;
-            if world.fires("store away", world.0.rates.store_away) {
-                return Err(StoreError::Unavailable("away".into()));
-            }
-            if world.fires("commit lost", world.0.rates.commit_lost) {
+            world.reach_store().await?;
+            if world.fires("commit lost", world.rates().commit_lost) {
                 return Err(StoreError::Unknown("lost before the commit".into()));
             }
+            world.watch().commits_for(world.process);
             let result = operation.await;
-            if world.fires("commit answer lost", world.0.rates.commit_answer_lost) {
+            if world.fires("commit answer lost", world.rates().commit_answer_lost) {
                 return Err(StoreError::Unknown("lost after the commit".into()));
             }
             world.latency("store latency").await;
@@ -180,216 +230,25 @@ impl World {
         })
         .await
     }
-}
 
-/// A process's clock: its own offset, the world's time.
-pub struct SimClock {
-    pub world: World,
-    pub process: Process,
-    pub offset: Duration,
-}
-
-impl Clock for SimClock {
-    fn now(&self) -> Time {
-        after(self.world.now(), self.offset)
-    }
-
-    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(self.world.0.handle.sleep(span))
-    }
-
-    fn draw(&self) -> u64 {
-        self.world.0.chance.draw(&format!("clock of {}", self.process))
-    }
-}
-
-pub struct SimTasks {
-    pub world: World,
-    pub process: Process,
-}
-
-impl Tasks for SimTasks {
-    fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.world.0.handle.spawn(self.process, task);
-    }
-}
-
-/// One process's connection to the broker.
-pub struct SimBroker {
-    pub world: World,
-    pub connection: Embedded,
-}
-
-#[async_trait]
-impl Broker for SimBroker {
-    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
-        self.connection.declare(topology).await
-    }
-
-    async fn check(&self, topology: &Topology) -> Result<Vec<Mismatch>, BrokerError> {
-        self.connection.check(topology).await
-    }
-
-    async fn publish(&self, message: Message) -> Result<Routing, PublishError> {
-        let (world, connection) = (self.world.clone(), self.connection.clone());
-        self.world
-            .carry(async move {
-                let rates = world.0.rates;
-                world.latency("publish latency").await;
-                if world.fires("publish lost", rates.publish_lost) {
-                    return Err(PublishError::Unconfirmed("lost".into()));
-                }
-                if message.exchange == topology::STEPS && world.fires("step lost", rates.step_lost) {
-                    return Ok(Routing::Routed);
-                }
-                if world.fires("published twice", rates.published_twice) {
-                    connection.publish(message.clone()).await?;
-                    world.latency("second copy").await;
-                }
-                let routing = connection.publish(message).await;
-                if world.fires("confirm lost", rates.confirm_lost) {
-                    return Err(PublishError::Unconfirmed("the confirm was lost".into()));
-                }
-                world.latency("confirm latency").await;
-                routing
-            })
-            .await
-    }
-
-    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        let inner = self.connection.consume(queue, prefetch).await?;
-        Ok(Box::new(SimConsumer { world: self.world.clone(), inner }))
-    }
-
-    async fn queue_state(&self, queue: &str) -> Result<QueueState, BrokerError> {
-        self.connection.queue_state(queue).await
-    }
-
-    fn health(&self) -> Health {
-        self.connection.health()
-    }
-
-    async fn close(&self, within: Duration) {
-        self.connection.close(within).await;
-    }
-}
-
-struct SimConsumer {
-    world: World,
-    inner: Box<dyn Consumer>,
-}
-
-#[async_trait]
-impl Consumer for SimConsumer {
-    async fn next(&mut self) -> Option<Delivery> {
-        let delivery = self.inner.next().await?;
-        let settle = SimSettle { world: self.world.clone(), inner: delivery.settle };
-        Some(Delivery { settle: Box::new(settle), ..delivery })
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
-    }
-}
-
-/// A settlement takes its time: whoever hands it over before what it stands for is done can die in between.
-struct SimSettle {
-    world: World,
-    inner: Box<dyn Settle>,
-}
-
-#[async_trait]
-impl Settle for SimSettle {
-    async fn settle(self: Box<Self>, settlement: Settlement) -> Result<(), Stale> {
-        let Self { world, inner } = *self;
-        let carrying = world.clone();
-        world
-            .carry(async move {
-                carrying.latency("settle latency").await;
-                let settled = inner.settle(settlement).await;
-                carrying.latency("settle latency").await;
-                settled
-            })
-            .await
-    }
-}
-
-/// One process's way to the upstream.
-pub struct SimUpstream {
-    pub world: World,
-    pub key: String,
-    pub clock: Arc<SimClock>,
-}
-
-/// The client's own time-out for calls that move money; shorter than the attempt's deadline.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-impl SimUpstream {
-    /// The way there, the effect, the way back; `None` when the client gave up waiting.
-    async fn call<T: Send + 'static>(
-        &self,
-        effect: impl FnOnce(&mut clawback_sandbox::Engine, Time, &str) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (world, key) = (self.world.clone(), self.key.clone());
-        let carried = self.world.carry(async move {
-            world.upstream_latency().await;
-            let answer = effect(&mut world.0.engine.lock(), world.now(), &key);
-            world.upstream_latency().await;
-            answer
-        });
-        let given_up = self.world.0.handle.sleep(CALL_TIMEOUT);
-        match select(std::pin::pin!(carried), given_up).await {
-            Either::Left((answer, _)) => Some(answer),
-            Either::Right(_) => None,
+    async fn reach_store(&self) -> Result<(), StoreError> {
+        self.latency("store latency").await;
+        if self.fires("store slow", self.rates().store_slow) {
+            self.sleep(self.chance().span("store slow for", Duration::ZERO, Duration::from_secs(8))).await;
         }
+        if self.fires("store away", self.rates().store_away) {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        Ok(())
     }
 }
 
-impl World {
-    async fn upstream_latency(&self) {
-        let slow = self.fires("slow upstream", self.0.rates.slow_upstream);
-        let most = if slow { Duration::from_secs(40) } else { Duration::from_millis(200) };
-        let span = self.0.chance.span("upstream latency", Duration::from_millis(1), most);
-        self.0.handle.sleep(span).await;
-    }
-}
-
-#[async_trait]
-impl Upstream for SimUpstream {
-    async fn buy_init(&self, request: InitRequest) -> Answer {
-        if self.clock.now() > request.send_by {
-            return Answer::NeverSent { why: "send_by passed".into() };
-        }
-        if self.world.fires("never sent", self.world.0.rates.never_sent) {
-            return Answer::NeverSent { why: "connection refused".into() };
-        }
-        let answer = self.call(move |engine, now, key| engine.buy_init(now, key, &request)).await;
-        answer.unwrap_or(Answer::Unknown { why: "no answer in time".into(), status: None })
-    }
-
-    async fn buy_status(&self, session: &SessionId) -> StatusAnswer {
-        let session = session.clone();
-        let answer = self.call(move |engine, now, key| engine.buy_status(now, key, &session)).await;
-        answer.unwrap_or(StatusAnswer::Unreadable { why: "no answer in time".into() })
-    }
-
-    async fn inventory(&self, user: &UserId) -> InventoryAnswer {
-        let user = user.clone();
-        let answer = self.call(move |engine, now, key| engine.read_inventory(now, key, &user)).await;
-        answer.unwrap_or(InventoryAnswer::Unreadable { why: "no answer in time".into() })
-    }
-
-    async fn packs(&self) -> PacksAnswer {
-        let answer = self.call(|engine, now, key| engine.list_packs(now, key)).await;
-        answer.unwrap_or(PacksAnswer::Unreadable { why: "no answer in time".into() })
-    }
-
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer {
-        let answer = self.call(move |engine, now, key| engine.sell_back(now, key, &request)).await;
-        answer.unwrap_or(BuybackAnswer::Unknown { why: "no answer in time".into(), status: None })
-    }
-
-    fn key_fingerprint(&self) -> String {
-        self.key.clone()
-    }
+/// Up to two spans of some seconds, so that several purchases of one user come into doubt together.
+fn outages(chance: &Chance) -> Vec<(Duration, Duration)> {
+    let happens = (0..chance.below("outages", 3)).filter(|_| chance.fires("outage", 1000));
+    let spans = happens.map(|_| {
+        let from = chance.span("outage at", Duration::ZERO, FAULTS / 2);
+        (from, from + chance.span("outage lasts", Duration::from_secs(1), Duration::from_secs(8)))
+    });
+    spans.collect()
 }

@@ -12,4 +12,4 @@ mod stage;
 pub use double::{Double, Init, Status};
 pub use jumping::JumpingClock;
 pub use plant::Plant;
-pub use stage::{Setup, Stage, Told};
+pub use stage::{KEY, OverHttp, Setup, Stage, Told};

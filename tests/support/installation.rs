@@ -1,6 +1,6 @@
 //! One installation of Clawback: a folder for its configuration, data and logs, and the environment all its roles share.
 
-use std::{collections::BTreeMap, env, fs, process::Command, time::Duration};
+use std::{collections::BTreeMap, env, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -47,11 +47,16 @@ impl Installation {
 
     /// Starts a role, for example `["worker"]`, without waiting for it. Its log is a file of its own.
     pub fn start(&mut self, arguments: &[&str]) -> Result<Role> {
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with variables that only this process gets.
+    pub fn start_with(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Role> {
         let name = format!("{}-{}", arguments.first().context("which role?")?, self.started);
         self.started += 1;
         let ops_port = ports::free();
         let mut command = self.command(arguments)?;
-        command.env("CLAWBACK_OPS_LISTEN", format!("127.0.0.1:{ops_port}"));
+        command.env("CLAWBACK_OPS_LISTEN", format!("127.0.0.1:{ops_port}")).envs(variables.iter().copied());
         Role::start(&name, command, self.path(&format!("{name}.log")).into(), ops_port)
     }
 
@@ -78,6 +83,18 @@ impl Installation {
         let mut command = Command::new(role::binary()?);
         command.args(arguments).env_clear().envs(&self.environment).current_dir(self.folder.path());
         Ok(command)
+    }
+
+    /// Copies what every role has said so far into a folder, which is made if need be.
+    pub fn keep_logs(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(self.folder.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                fs::copy(&path, folder.join(path.file_name().context("a file has a name")?))?;
+            }
+        }
+        Ok(())
     }
 
     /// A file or folder of this installation.

@@ -47,6 +47,13 @@ impl Bought {
         let (purchase, _attempt) = self.client_ref.as_deref()?.rsplit_once('.')?;
         Some(purchase)
     }
+
+    /// Sorted.
+    pub fn item_ids(&self) -> Vec<&str> {
+        let mut ids: Vec<_> = self.items.iter().map(|item| item.item_id.as_str()).collect();
+        ids.sort_unstable();
+        ids
+    }
 }
 
 impl Ledger {
@@ -62,6 +69,20 @@ impl Ledger {
     /// Purchases that were bought more than once. Must be empty.
     pub fn bought_twice(&self) -> Vec<&str> {
         self.times_bought().into_iter().filter(|&(_, times)| times > 1).map(|(purchase, _)| purchase).collect()
+    }
+
+    /// Items of one user that were sold more often than they were bought. Must be empty.
+    pub fn sold_twice(&self) -> Vec<(&str, &str)> {
+        let mut left = BTreeMap::<(&str, &str), i64>::new();
+        for bought in &self.purchases {
+            for item in &bought.items {
+                *left.entry((&bought.user_id, &item.item_id)).or_default() += 1;
+            }
+        }
+        for sold in &self.sellbacks {
+            *left.entry((&sold.user_id, &sold.item_id)).or_default() -= 1;
+        }
+        left.into_iter().filter(|&(_, left)| left < 0).map(|(item, _)| item).collect()
     }
 
     /// What was bought for no purchase that can be named. Must be empty where Clawback alone buys.
@@ -94,6 +115,14 @@ mod tests {
         let ledger = ledger(&[Some("a.1"), Some("b.1"), Some("a.2")]);
         assert_eq!(ledger.bought_twice(), ["a"]);
         assert_eq!(ledger.times_bought(), BTreeMap::from([("a", 2), ("b", 1)]));
+    }
+
+    #[test]
+    fn an_item_sold_more_often_than_bought_is_sold_twice() {
+        let mut ledger = ledger(&[Some("a.1")]);
+        assert!(ledger.sold_twice().is_empty());
+        ledger.sellbacks.extend_from_within(..);
+        assert_eq!(ledger.sold_twice(), [("u", "i")]);
     }
 
     #[test]

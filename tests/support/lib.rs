@@ -9,6 +9,8 @@ pub mod files;
 pub mod http;
 pub mod ports;
 pub mod processes;
+pub mod proxy;
+pub mod small_disk;
 pub mod wait;
 
 pub mod private_postgres;
@@ -36,6 +38,8 @@ pub use installation::Installation;
 pub use ledger::Ledger;
 pub use private_postgres::PrivatePostgres;
 pub use private_rabbitmq::PrivateRabbitmq;
+pub use proxy::{Proxy, Weather};
 pub use role::Role;
 pub use sandbox::Sandbox;
+pub use small_disk::SmallDisk;
 pub use vhost::VirtualHost;

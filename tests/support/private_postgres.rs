@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{files::tail, ports, wait::until};
+use crate::{SmallDisk, files::tail, ports, wait::until};
 
 /// Starting takes a tenth of a second; recovery after a kill, on a machine with all its cores busy, some seconds.
 const START: Duration = Duration::from_secs(60);
@@ -22,13 +22,31 @@ const START: Duration = Duration::from_secs(60);
 pub struct PrivatePostgres {
     binaries: PathBuf,
     folder: TempDir,
+    data: PathBuf,
+    /// Settings beyond those of a new cluster, as its command line takes them.
+    settings: &'static str,
     port: u16,
 }
 
 impl PrivatePostgres {
     /// Makes a new cluster (user `postgres`, no password, `fsync` on as in production) and starts it.
     pub async fn start() -> Result<Self> {
-        let server = Self { binaries: binaries()?, folder: folder()?, port: ports::free() };
+        let folder = folder()?;
+        let data = folder.path().join("data");
+        Self::initialise(folder, data, "").await
+    }
+
+    /// With its data on a disk of some hundred MiB; its log is elsewhere, so that it can say that the disk is full.
+    pub async fn start_on(disk: &SmallDisk) -> Result<Self> {
+        let data = disk.path().join("data");
+        fs::create_dir(&data)?;
+        give_to_owner(&data)?;
+        // A segment is 16 MiB, and a gigabyte of them would be kept otherwise.
+        Self::initialise(folder()?, data, "-c max_wal_size=64MB -c min_wal_size=32MB").await
+    }
+
+    async fn initialise(folder: TempDir, data: PathBuf, settings: &'static str) -> Result<Self> {
+        let server = Self { binaries: binaries()?, folder, data, settings, port: ports::free() };
         // -N: the new cluster's files need not survive a power failure; what is committed later does.
         server.run("initdb", &["-D", &server.data(), "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"])?;
         server.start_again().await?;
@@ -48,7 +66,7 @@ impl PrivatePostgres {
 
     fn pg_ctl_start(&self) -> Result<()> {
         let at = self.folder.path().display();
-        let options = format!("-p {} -k {at} -c listen_addresses=127.0.0.1", self.port);
+        let options = format!("-p {} -k {at} -c listen_addresses=127.0.0.1 {}", self.port, self.settings);
         let log = format!("{at}/log");
         self.run("pg_ctl", &["-s", "-w", "-D", &self.data(), "-l", &log, "-o", &options, "start"])
             .with_context(|| tail(Path::new(&log)))
@@ -57,6 +75,11 @@ impl PrivatePostgres {
     /// Cuts all connections, writes everything out, ends.
     pub fn stop(&self) -> Result<()> {
         self.run("pg_ctl", &["-s", "-w", "-D", &self.data(), "-m", "fast", "stop"])
+    }
+
+    /// Whether the server process is there; it may be recovering.
+    pub fn is_running(&self) -> bool {
+        self.run("pg_ctl", &["-s", "-D", &self.data(), "status"]).is_ok()
     }
 
     /// `kill -9` of the server; its children notice and end by themselves.
@@ -76,13 +99,22 @@ impl PrivatePostgres {
         self.folder.path()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Everything the server has said so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join("log")).unwrap_or_default()).into_owned()
+    }
+
     pub async fn restart(&self) -> Result<()> {
         self.stop()?;
         self.start_again().await
     }
 
     fn data(&self) -> String {
-        format!("{}/data", self.folder.path().display())
+        self.data.display().to_string()
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
@@ -150,11 +182,16 @@ fn binaries() -> Result<PathBuf> {
 
 fn folder() -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("clawback-postgres-").tempdir()?;
+    give_to_owner(folder.path())?;
+    Ok(folder)
+}
+
+fn give_to_owner(folder: &Path) -> Result<()> {
     if rustix::process::geteuid().is_root() {
         // Given to the server's user, and searchable by it.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        let given = Command::new("chown").arg(OWNER).arg(folder.path()).status()?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        let given = Command::new("chown").arg(OWNER).arg(folder).status()?;
         ensure!(given.success(), "there is no user {OWNER}, and PostgreSQL does not run as root");
     }
-    Ok(folder)
+    Ok(())
 }

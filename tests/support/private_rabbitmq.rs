@@ -27,11 +27,11 @@ use crate::{
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
 
-const NODE: &str = "clawback@localhost";
-
 /// One node without plugins. Everything ends and goes when this drops.
 #[derive(Debug)]
 pub struct PrivateRabbitmq {
+    /// As Erlang names it.
+    name: String,
     scripts: PathBuf,
     home: TempDir,
     port: u16,
@@ -45,18 +45,54 @@ pub struct PrivateRabbitmq {
 impl PrivateRabbitmq {
     /// A new, empty node, ready for connections.
     pub async fn start() -> Result<Self> {
-        let mut node = Self {
+        let cookie = Uuid::new_v4().simple().to_string();
+        let mut node = Self::new("clawback@localhost", ports::free(), &cookie)?;
+        node.start_again().await?;
+        Ok(node)
+    }
+
+    /// A cluster of so many new nodes: what is declared in one is in all.
+    pub async fn cluster(size: usize) -> Result<Vec<Self>> {
+        let (epmd_port, cookie) = (ports::free(), Uuid::new_v4().simple().to_string());
+        let mut nodes = Vec::<Self>::new();
+        for number in 0..size {
+            let mut node = Self::new(&format!("clawback-{number}@localhost"), epmd_port, &cookie)?;
+            node.start_again().await?;
+            if let Some(first) = nodes.first() {
+                node.ctl(&["stop_app"])?;
+                node.ctl(&["join_cluster", &first.name])?;
+                node.ctl(&["start_app"])?;
+                let url = node.url();
+                until("RabbitMQ takes connections in its cluster", START, || amqp::connect(&url)).await?;
+            }
+            nodes.push(node);
+        }
+        Ok(nodes)
+    }
+
+    /// Made, but not started. Nodes that share epmd and cookie can see each other.
+    fn new(name: &str, epmd_port: u16, cookie: &str) -> Result<Self> {
+        let node = Self {
+            name: name.to_owned(),
             scripts: scripts()?,
             home: tempfile::Builder::new().prefix("clawback-rabbitmq-").tempdir()?,
             port: ports::free(),
             distribution_port: ports::free(),
-            epmd_port: ports::free(),
-            cookie: Uuid::new_v4().simple().to_string(),
+            epmd_port,
+            cookie: cookie.to_owned(),
             node: None,
         };
         fs::write(node.home.path().join("plugins"), "[].")?;
-        node.start_again().await?;
         Ok(node)
+    }
+
+    /// As the nodes of its cluster call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Of the default virtual host.
@@ -117,7 +153,7 @@ impl PrivateRabbitmq {
 
     fn ctl_command(&self) -> Command {
         let mut command = Command::new(self.scripts.join("rabbitmqctl"));
-        command.envs(self.ctl_environment()).args(["-q", "-n", NODE, "--erlang-cookie", &self.cookie]);
+        command.envs(self.ctl_environment()).args(["-q", "-n", &self.name, "--erlang-cookie", &self.cookie]);
         command
     }
 
@@ -133,7 +169,12 @@ impl PrivateRabbitmq {
     pub fn ctl_script(&self) -> String {
         let environment: String = self.ctl_environment().iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
         let program = self.scripts.join("rabbitmqctl");
-        format!("#!/bin/sh\nexec env {environment}'{}' -n {NODE} --erlang-cookie {} \"$@\"\n", program.display(), self.cookie)
+        format!(
+            "#!/bin/sh\nexec env {environment}'{}' -n {} --erlang-cookie {} \"$@\"\n",
+            program.display(),
+            self.name,
+            self.cookie
+        )
     }
 
     fn spawn(&self) -> Result<Child> {
@@ -144,7 +185,7 @@ impl PrivateRabbitmq {
         Command::new(&program)
             .envs(self.ctl_environment())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", NODE)
+            .env("RABBITMQ_NODENAME", &self.name)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())

@@ -18,7 +18,7 @@ use crate::{files::tail, http, wait::until};
 const READY: Duration = Duration::from_secs(60);
 
 /// The binary under test. Cargo builds it before any test of this package runs, in the same profile, so it is never stale.
-const BINARY: &str = "clawback-under-test";
+const BINARY: &str = if cfg!(feature = "rehearsal") { "clawback-rehearsed" } else { "clawback-under-test" };
 
 /// Where [`BINARY`] is: beside the folder of the test that runs.
 pub fn binary() -> Result<PathBuf> {
@@ -103,6 +103,24 @@ impl Role {
     /// SIGCONT: it goes on where it was, as if no time had passed.
     pub fn wake(&self) -> Result<()> {
         Ok(kill_process(self.pid(), Signal::CONT)?)
+    }
+
+    /// The exit status, if the process has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Whether `/readyz` says yes now.
+    ///
+    /// # Errors
+    /// What it says instead, or that it says nothing.
+    pub fn is_ready(&self) -> impl Future<Output = Result<()>> + use<> {
+        let url = self.ops_url("/readyz");
+        async move { http::get(&url).await.map(drop) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The exit status, when the process ends by itself within this time.

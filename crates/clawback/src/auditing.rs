@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawback_domain::{PartnerId, Time, clock::micros};
+use clawback_domain::{Money, PartnerId, Time, clock::micros};
 use clawback_store::{
     Store, StoreError,
     audit::{Books, Difference, Finding, Scope, Sums},
@@ -51,7 +51,7 @@ pub struct Report {
     since: Option<Time>,
     #[serde(flatten)]
     total: ShownSums,
-    /// Sessions that their purchases do not know.
+    /// Sessions that their purchases do not know, and items that no purchase explains.
     orphans: u64,
     partners: Vec<ShownPartner>,
     /// How many differences there are.
@@ -78,9 +78,11 @@ struct ShownSums {
     attempts: u64,
     sessions: u64,
     pulls: u64,
-    /// Always null: what a pack cost when it was bought is not stored, and a price of today would be made up.
+    /// What was paid, by the prices as listed when each was called: of `paid_known` purchases out of `paid`.
     spent: Option<String>,
-    /// Always null: sellbacks are not stored.
+    paid: u64,
+    paid_known: u64,
+    /// What sellbacks brought: nothing yet, for none are taken.
     sold: Option<String>,
     /// What the upstream offered for the pulls when they were drawn, as far as it told: of `priced` of them.
     worth: Option<String>,
@@ -138,11 +140,12 @@ impl Report {
             "attempts",
             "sessions",
             "pulls",
+            "spent",
             "worth",
         ];
         let mut text = output::table(header, partners.chain([all]).map(row));
-        text += "\nWhat was spent is not known: prices at the time of buying are not stored. ";
-        text += "Worth is what the upstream offered for the pulls.\n";
+        text +=
+            "\nSpent is by the prices as listed when each was called; worth is what the upstream offered for the pulls then.\n";
         match self.found {
             0 => text += "no differences\n",
             found => text += &format!("differences: {found}\n"),
@@ -165,17 +168,22 @@ impl Report {
     }
 }
 
-fn row((name, sums): (&str, &ShownSums)) -> [String; 11] {
-    let worth = match (&sums.worth, sums.pulls - sums.priced) {
-        (None, _) => "too much".to_owned(),
-        (Some(worth), 0) => worth.clone(),
-        (Some(worth), unknown) => format!("{worth} and {unknown} unknown"),
-    };
+fn row((name, sums): (&str, &ShownSums)) -> [String; 12] {
+    let spent = amount(sums.spent.as_deref(), sums.paid - sums.paid_known);
+    let worth = amount(sums.worth.as_deref(), sums.pulls - sums.priced);
     let numbers = [sums.accepted, sums.fulfilled, sums.failed, sums.review, sums.open].map(|number| number.to_string());
     let [accepted, fulfilled, failed, review, open] = numbers;
     let [attempts, sessions, pulls] = [sums.attempts, sums.sessions, sums.pulls].map(|number| number.to_string());
     let difference = sums.difference.to_string();
-    [name.into(), accepted, fulfilled, failed, review, open, difference, attempts, sessions, pulls, worth]
+    [name.into(), accepted, fulfilled, failed, review, open, difference, attempts, sessions, pulls, spent, worth]
+}
+
+fn amount(known: Option<&str>, unknown: u64) -> String {
+    match (known, unknown) {
+        (None, _) => "too much".to_owned(),
+        (Some(known), 0) => known.to_owned(),
+        (Some(known), unknown) => format!("{known} and {unknown} unknown"),
+    }
 }
 
 impl From<Sums> for ShownSums {
@@ -190,8 +198,10 @@ impl From<Sums> for ShownSums {
             attempts: sums.attempts,
             sessions: sums.sessions,
             pulls: sums.pulls,
-            spent: None,
-            sold: None,
+            spent: sums.spent().map(|spent| spent.to_string()),
+            paid: sums.paid,
+            paid_known: sums.paid_known,
+            sold: Some(Money::usd(0).to_string()),
             worth: sums.worth().map(|worth| worth.to_string()),
             priced: sums.priced,
             currency: clawback_domain::Currency::default().code(),
@@ -203,14 +213,19 @@ impl From<&Difference> for ShownDifference {
     fn from(difference: &Difference) -> Self {
         let Difference { subject, partner, finding } = difference;
         let is_letter = matches!(finding, Finding::Unsent { kind, .. } if kind == "clawback.command.rejected");
-        let what = if is_letter { "dead letter" } else { "purchase" };
+        let named = (!subject.is_nil()).then_some(*subject);
+        let what = match named {
+            None => "no purchase".to_owned(),
+            Some(subject) if is_letter => format!("dead letter {subject}"),
+            Some(subject) => format!("purchase {subject}"),
+        };
         let whose = partner.as_ref().map(|partner| format!(" of {partner}")).unwrap_or_default();
         Self {
             kind: finding.code(),
-            purchase_id: (!is_letter).then_some(*subject),
-            dead_letter_id: is_letter.then_some(*subject),
+            purchase_id: named.filter(|_| !is_letter),
+            dead_letter_id: named.filter(|_| is_letter),
             partner: partner.clone(),
-            message: format!("{what} {subject}{whose} {finding}"),
+            message: format!("{what}{whose} {finding}"),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod cli;
 pub mod config;
 mod context;
+mod evidence;
 mod failure;
 mod output;
 

@@ -83,12 +83,18 @@ impl<'a> Doubt<'a> {
         let look = Look {
             at,
             good: true,
+            proof: true,
             listed: self.items.len() as u32,
             missing: 0,
             unexplained: self.items.iter().map(|item| ItemId::new(item).unwrap()).collect(),
             note: format!("{} unexplained items", self.items.len()),
         };
-        Evidence { doubt: "the connection was reset".into(), looks: vec![look], verdict: "a person must decide".into() }
+        Evidence {
+            doubt: "the connection was reset".into(),
+            looks: vec![look],
+            verdict: "a person must decide".into(),
+            ..Evidence::default()
+        }
     }
 }
 

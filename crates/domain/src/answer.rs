@@ -85,6 +85,8 @@ pub enum InventoryAnswer {
 pub struct Inventory {
     pub user_id: UserId,
     pub items: Vec<HeldItem>,
+    /// The upstream's clock when it answered, where it told.
+    pub upstream_time: Option<Time>,
 }
 
 /// One claw machine of the upstream's list.

@@ -1,10 +1,10 @@
 //! What a decision writes: one transition with everything that must stand or fall with it.
 
 use crate::{
-    AttemptToken, PullId, Time,
+    AttemptToken, PullId, PurchaseId, Time,
     answer::Answer,
     event::{self, Event, Subject},
-    item::{Expiry, Item, Pull},
+    item::{Expiry, Item, Pull, Sight},
     purchase::{Attempt, HappenedName, Next, Purchase, State, Transition},
     timeline::Entry,
 };
@@ -52,6 +52,25 @@ pub struct Change {
     pub pulls: Vec<Pull>,
     pub event: Option<Event>,
     pub entry: Option<Entry>,
+    pub ruling: Option<Ruling>,
+}
+
+/// That a change was concluded from what was known of its purchase's user: it fits only if nothing was concluded about that user in
+/// between, for no item may be given to two purchases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// The version of the [`Case`](crate::evidence::Case) it was concluded from; the change raises it by one.
+    pub case: i64,
+    /// A person had a doubtful purchase called again: the case keeps the time.
+    pub retried: bool,
+}
+
+/// An attempt with what it brought, if anything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRecord {
+    pub purchase: PurchaseId,
+    pub attempt: Attempt,
+    pub fact: Option<Fact>,
 }
 
 /// What an attempt's call brought back. Written by the owner of the token, once.
@@ -70,7 +89,7 @@ impl Change {
         let pulls = pulls(&after, items);
         let announced = after.sequence > before.sequence;
         let event = announced.then(|| announcement(&after, &pulls)).flatten();
-        Self { after, attempt, fact, pulls, event, entry }
+        Self { after, attempt, fact, pulls, event, entry, ruling: None }
     }
 }
 
@@ -78,11 +97,12 @@ impl Change {
     /// Both as one write: the row goes from where this change found it to where `next` leaves it, under one version. `next` was
     /// computed from [`Change::after`].
     pub fn join(&mut self, next: Change) {
-        let Change { after, attempt, fact, pulls, event, entry } = next;
+        let Change { after, attempt, fact, pulls, event, entry, ruling } = next;
         let version = self.after.version;
         self.after = Purchase { version, ..after };
         self.attempt = attempt.or(self.attempt);
         self.fact = self.fact.take().or(fact);
+        self.ruling = self.ruling.take().or(ruling);
         self.pulls.extend(pulls);
         self.event = self.event.take().or(event);
         self.entry = match (self.entry.take(), entry) {
@@ -133,6 +153,7 @@ fn pulls(purchase: &Purchase, items: Vec<Item>) -> Vec<Pull> {
             item,
             created_at: purchase.updated_at,
             expiry: Expiry::NotRead,
+            sight: Sight::default(),
         }
     };
     items.into_iter().enumerate().map(pull).collect()
@@ -157,11 +178,11 @@ fn announcement(after: &Purchase, pulls: &[Pull]) -> Option<Event> {
                 tx_hash: fulfilled.tx_hash.as_ref(),
                 pulls,
                 recovered: fulfilled.recovered,
-                evidence: fulfilled.evidence.as_ref(),
+                evidence: fulfilled.evidence.as_deref(),
             },
         )),
-        State::Failed { failure, .. } => Some(event::failed(&subject, failure)),
-        State::Review(review) => Some(event::review(&subject, review.code, &review.message, review.evidence.as_ref())),
+        State::Failed { failure, evidence, .. } => Some(event::failed(&subject, failure, evidence.as_deref())),
+        State::Review(review) => Some(event::review(&subject, review.code, &review.message, review.evidence.as_deref())),
         State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Reconciling(_) => None,
     }
 }

@@ -1,9 +1,11 @@
 //! Items as the upstream describes them, and pulls: items that one purchase drew.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ItemId, Money, PackId, PartnerId, PullId, PurchaseId, Time, UserId};
+use crate::{ItemId, Money, PackId, PartnerId, PullId, PurchaseId, Time, UserId, clock::after, reason::codes};
 
 /// The description of an item, in the contract's words. Unknown fields of the upstream are kept in `other`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +68,68 @@ pub struct Pull {
     pub item: Item,
     pub created_at: Time,
     pub expiry: Expiry,
+    pub sight: Sight,
+}
+
+/// What the looks at its user's inventory have shown of a pull. Times are those at which the looks began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sight {
+    /// The last good look: an older one tells nothing any more.
+    pub looked_at: Option<Time>,
+    /// The last look that showed it; `None`: not seen yet.
+    pub seen_at: Option<Time>,
+    /// The first of the good looks that did not show it since it was last seen.
+    pub missing_since: Option<Time>,
+    /// `purchased_at` as the inventory has it, on the upstream's clock: tells it from others of the same item id.
+    pub purchased_at: Option<Time>,
+}
+
+/// Two good looks this far apart that do not show a pull make it gone.
+pub const GONE_AFTER: Duration = Duration::from_secs(120);
+
+codes!(
+    /// How a pull stands, as far as looks tell.
+    Standing {
+        NotSeen = "not_seen",
+        Held = "held",
+        /// The last good look did not show it; one look alone proves nothing.
+        Missing = "missing",
+        Gone = "gone",
+    }
+);
+
+impl Sight {
+    pub fn standing(&self) -> Standing {
+        match (self.seen_at, self.missing_since, self.looked_at) {
+            (None, ..) => Standing::NotSeen,
+            (Some(_), None, _) => Standing::Held,
+            (Some(_), Some(since), Some(last)) if last >= after(since, GONE_AFTER) => Standing::Gone,
+            (Some(_), Some(_), _) => Standing::Missing,
+        }
+    }
+
+    /// What remains after a good look that began at `at` and showed it, or did not. An older look changes nothing.
+    pub fn after(self, at: Time, shown: Option<Shown>) -> Self {
+        if self.looked_at.is_some_and(|last| last >= at) {
+            return self;
+        }
+        let looked_at = Some(at);
+        match shown {
+            Some(Shown { purchased_at }) => {
+                Self { looked_at, seen_at: looked_at, missing_since: None, purchased_at: purchased_at.or(self.purchased_at) }
+            }
+            None => {
+                let missing_since = self.seen_at.and(self.missing_since.or(looked_at));
+                Self { looked_at, missing_since, ..self }
+            }
+        }
+    }
+}
+
+/// That a look shows a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    pub purchased_at: Option<Time>,
 }
 
 /// When the buyback window of a pull shuts.
@@ -87,4 +151,18 @@ pub struct HeldItem {
     pub claw_slug: Option<String>,
     pub purchased_at: Option<Time>,
     pub expires_at: Option<Time>,
+}
+
+/// An item of which no inventory was asked.
+impl From<Item> for HeldItem {
+    fn from(item: Item) -> Self {
+        Self { item, claw_id: None, claw_slug: None, purchased_at: None, expires_at: None }
+    }
+}
+
+impl HeldItem {
+    /// Whether it was pulled from `pack`.
+    pub fn is_of(&self, pack: &PackId) -> bool {
+        [&self.claw_id, &self.claw_slug].into_iter().flatten().any(|name| name == pack.as_str())
+    }
 }

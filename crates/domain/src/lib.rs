@@ -28,6 +28,7 @@ pub mod schema;
 
 pub mod evidence;
 pub mod pause;
+pub mod planted;
 pub mod rehearsal;
 
 pub use clock::{Clock, Tasks, Time};

@@ -75,6 +75,11 @@ impl Money {
         i64::try_from(scaled.mantissa()).map(Self::usd).map_err(|_| MoneyError::DoesNotFit)
     }
 
+    /// `None` on overflow.
+    pub fn checked_mul(self, times: u32) -> Option<Self> {
+        Some(Self { millionths: self.millionths.checked_mul(times.into())?, currency: self.currency })
+    }
+
     /// `None` on overflow or when the currencies differ.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         (self.currency == other.currency).then_some(())?;

@@ -24,6 +24,25 @@ impl Default for PollRules {
     }
 }
 
+/// How an unknown outcome is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReconcileRules {
+    /// The wait before the first look; it doubles from there.
+    pub first: Duration,
+    pub max: Duration,
+    /// For how long what was bought may still appear; then a person decides.
+    pub window: Duration,
+    /// By how much the upstream's clock may be off, beyond what is measured.
+    pub clock_skew: Duration,
+}
+
+impl Default for ReconcileRules {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { first: seconds(5), max: seconds(60), window: seconds(45 * 60), clock_skew: seconds(30) }
+    }
+}
+
 /// How long each call may take, from the start of the call to the last byte of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -54,6 +73,15 @@ pub fn next_poll(rules: &PollRules, polls: u32, since: Time, now: Time) -> Durat
     let wait = backoff(rules.first, rules.max, polls.saturating_sub(1));
     let left = clock::until(now, clock::after(since, rules.deadline));
     if left.is_zero() { wait } else { wait.min(left) }
+}
+
+/// The wait after the `looks`-th look. The first look after the window is over comes no later than it must.
+pub fn next_look(rules: &ReconcileRules, looks: u32, since: Time, now: Time) -> Duration {
+    const BEYOND: Duration = Duration::from_millis(100);
+    let wait = backoff(rules.first, rules.max, looks);
+    let left = clock::until(now, clock::after(since, rules.window));
+    // A jittered timer may fire a quarter early.
+    if left.is_zero() { wait } else { wait.min(left.mul_f64(1.0 / 0.75) + BEYOND) }
 }
 
 /// How often a review is looked at: hourly for 7 days, then daily for 30, then every 30 days: it is never forgotten.

@@ -9,13 +9,14 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    AttemptToken, PartnerId, PublicId, PurchaseId, SessionId, Time, TxHash,
+    AttemptToken, Money, PartnerId, PublicId, PurchaseId, SessionId, Time, TxHash,
     answer::{Answer, Fulfilment, StatusAnswer},
     clock::{after, micros},
     command::{Digest, PurchaseCommand},
     evidence::{Evidence, Verdict},
-    item::Item,
-    poll::{self, JITTER, PollRules, Timeouts},
+    item::{HeldItem, Item},
+    planted::{Bug, planted},
+    poll::{self, JITTER, PollRules, ReconcileRules, Timeouts},
     reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting, codes},
     trace::TraceContext,
 };
@@ -75,6 +76,8 @@ pub enum State {
     Failed {
         failure: Failure,
         session: Option<SessionId>,
+        /// Where it was concluded from the inventory.
+        evidence: Option<Box<Evidence>>,
     },
 }
 
@@ -102,6 +105,14 @@ pub struct Attempt {
     pub send_by: Time,
     /// After it the call has ended, however it ended.
     pub deadline: Time,
+    /// What it spends if it buys, as the packs were listed when it began; `None` where no list told.
+    pub price: Option<Money>,
+}
+
+impl Attempt {
+    pub fn costing(self, price: Option<Money>) -> Self {
+        Self { price, ..self }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -122,6 +133,8 @@ pub struct Reconciling {
     pub status: Option<u16>,
     pub since: Time,
     pub looks: u32,
+    /// What the looks have shown so far.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -133,7 +146,7 @@ pub struct Review {
     pub cancelled: bool,
     /// The attempt whose outcome is in doubt, where it is an attempt's.
     pub attempt: Option<AttemptToken>,
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<Box<Evidence>>,
     pub since: Time,
 }
 
@@ -144,7 +157,7 @@ pub struct Fulfilled {
     pub tx_hash: Option<TxHash>,
     /// Found in the inventory or by a person, not told by `buy/status`.
     pub recovered: bool,
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<Box<Evidence>>,
 }
 
 impl State {
@@ -187,9 +200,10 @@ impl StateName {
 pub struct Rules {
     pub poll: PollRules,
     pub timeouts: Timeouts,
-    /// The wait before the first look of a reconciliation.
-    pub first_look: Duration,
+    pub reconcile: ReconcileRules,
     pub max_wait: Duration,
+    /// Clawback alone buys with the partner's key: only then does the inventory prove anything.
+    pub exclusive: bool,
 }
 
 impl Default for Rules {
@@ -197,8 +211,9 @@ impl Default for Rules {
         Self {
             poll: PollRules::default(),
             timeouts: Timeouts::default(),
-            first_look: Duration::from_secs(5),
+            reconcile: ReconcileRules::default(),
             max_wait: Duration::from_secs(24 * 3600),
+            exclusive: true,
         }
     }
 }
@@ -358,7 +373,7 @@ impl Purchase {
     pub fn attempt(&self, token: AttemptToken, now: Time, rules: &Rules) -> Attempt {
         let send_by = after(now, SEND_WINDOW).min(self.expires_at(rules));
         let deadline = after(send_by, rules.timeouts.connect + rules.timeouts.init + MARGIN);
-        Attempt { number: self.attempts + 1, token, started_at: now, send_by, deadline }
+        Attempt { number: self.attempts + 1, token, started_at: now, send_by, deadline, price: None }
     }
 
     /// What `X-Request-Id` carries: names the attempt in the upstream's log and in the sandbox's ledger.
@@ -375,7 +390,7 @@ pub fn decide(purchase: &Purchase, happened: Happened, now: Time, rules: &Rules)
     let go = Builder { purchase, now, rules };
     match (&purchase.state, happened) {
         (S::Accepted { .. }, H::Initiated(attempt)) => {
-            if now >= purchase.expires_at(rules) {
+            if now >= purchase.expires_at(rules) && !planted(Bug::ExpiryIgnored) {
                 return Decision::Illegal("it has expired and must not be called");
             }
             go.initiating(attempt)
@@ -565,7 +580,7 @@ impl Builder<'_> {
         let note = format!("failed: {message}");
         let failure = Failure { code, message, upstream_status: status };
         let session = self.purchase.state.session().cloned();
-        self.to(State::Failed { failure, session }, None, Next::Rest, note)
+        self.to(State::Failed { failure, session, evidence: None }, None, Next::Rest, note)
     }
 
     /// The answer of an attempt that is under way, or in doubt. Only its owner's word counts, but a session always does.
@@ -656,11 +671,10 @@ impl Builder<'_> {
     }
 
     fn reconciling(&self, attempt: &Attempt, why: String, status: Option<u16>) -> Decision {
-        // Nothing is concluded while the call may still be under way.
-        let wait = self.rules.first_look.max(crate::clock::until(self.now, attempt.deadline));
+        let wait = self.rules.reconcile.first;
         let due = self.due_after(wait, self.rules.timeouts.inventory);
         let note = format!("the outcome of attempt {} is unknown: {why}", attempt.number);
-        let doubt = Reconciling { attempt: *attempt, why, status, since: self.now, looks: 0 };
+        let doubt = Reconciling { attempt: *attempt, why, status, since: self.now, looks: 0, evidence: None };
         self.to(State::Reconciling(doubt), Some(due), Next::LookAfter(wait), note)
     }
 
@@ -737,7 +751,15 @@ impl Builder<'_> {
             | State::Failed { .. } => (self.now, false),
         };
         let note = format!("needs a person: {message}");
-        let state = State::Review(Review { code, message, session: session.cloned(), cancelled, attempt, evidence, since });
+        let state = State::Review(Review {
+            code,
+            message,
+            session: session.cloned(),
+            cancelled,
+            attempt,
+            evidence: evidence.map(Box::new),
+            since,
+        });
         self.to(state, Some(after(self.now, poll::next_review_look(since, self.now))), Next::Rest, note)
     }
 
@@ -768,7 +790,7 @@ impl Builder<'_> {
             return Decision::Illegal("its outcome is not in doubt");
         }
         match verdict {
-            Verdict::Absent => self.cancelled_upstream(),
+            Verdict::Absent => self.with_evidence(self.cancelled_upstream(), evidence),
             Verdict::Recovered(_) => {
                 let message = "the upstream says that the transaction failed, yet its items are in the inventory".into();
                 self.review(ReviewCode::ItemMismatch, message, Some(&pending.session), None, Some(evidence))
@@ -793,25 +815,39 @@ impl Builder<'_> {
     fn looked(&self, doubt: &Reconciling, verdict: Verdict, evidence: Evidence) -> Decision {
         match verdict {
             Verdict::Recovered(items) => self.recovered(items, evidence),
-            Verdict::Absent => self.failed(FailureCode::Refused, doubt.why.clone(), doubt.status),
+            Verdict::Absent => self.proven_refused(evidence),
             Verdict::Unclear(code, message) => self.review(code, message, None, Some(doubt.attempt.token), Some(evidence)),
             Verdict::Wait(why) => {
                 let looks = doubt.looks + 1;
-                let wait = poll::backoff(self.rules.first_look, Duration::from_secs(60), looks);
-                let state = State::Reconciling(Reconciling { looks, ..doubt.clone() });
+                let wait = poll::next_look(&self.rules.reconcile, looks, doubt.since, self.now);
+                let state = State::Reconciling(Reconciling { looks, evidence: Some(Box::new(evidence)), ..doubt.clone() });
                 let due = self.due_after(wait, self.rules.timeouts.inventory);
                 self.to(state, Some(due), Next::LookAfter(wait), format!("look {looks}: {why}"))
             }
         }
     }
 
-    fn recovered(&self, items: Vec<Item>, evidence: Evidence) -> Decision {
+    fn proven_refused(&self, evidence: Evidence) -> Decision {
+        let message = format!("{}; {} looks at the inventory proved that nothing was bought", evidence.doubt, evidence.proofs);
+        self.with_evidence(self.failed(FailureCode::Refused, message, evidence.status), evidence)
+    }
+
+    fn with_evidence(&self, decision: Decision, concluded_from: Evidence) -> Decision {
+        let Decision::Transition(mut transition) = decision else { return decision };
+        if let State::Failed { evidence, .. } = &mut transition.after.state {
+            *evidence = Some(Box::new(concluded_from));
+        }
+        Decision::Transition(transition)
+    }
+
+    fn recovered(&self, found: Vec<HeldItem>, evidence: Evidence) -> Decision {
+        let items = found.into_iter().map(|held| held.item).collect();
         let fulfilled = Fulfilled {
             session: self.purchase.state.session().cloned(),
             public_id: None,
             tx_hash: None,
             recovered: true,
-            evidence: Some(evidence),
+            evidence: Some(Box::new(evidence)),
         };
         self.with_items(State::Fulfilled(fulfilled), None, Next::Rest, "recovered from the inventory".into(), items)
     }
@@ -819,10 +855,11 @@ impl Builder<'_> {
     fn looked_in_review(&self, review: &Review, verdict: Verdict, evidence: Evidence) -> Decision {
         match verdict {
             Verdict::Recovered(items) if review.session.is_none() => self.recovered(items, evidence),
-            Verdict::Absent if review.cancelled => self.cancelled_upstream(),
+            Verdict::Absent if review.cancelled => self.with_evidence(self.cancelled_upstream(), evidence),
+            Verdict::Absent if review.session.is_none() => self.proven_refused(evidence),
             Verdict::Recovered(_) | Verdict::Absent | Verdict::Unclear(..) | Verdict::Wait(_) => {
                 let due = after(self.now, poll::next_review_look(review.since, self.now));
-                let state = State::Review(Review { evidence: Some(evidence), ..review.clone() });
+                let state = State::Review(Review { evidence: Some(Box::new(evidence)), ..review.clone() });
                 self.to(state, Some(due), Next::Rest, "looked again, still in doubt".into())
             }
         }

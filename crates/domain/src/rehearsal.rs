@@ -1,6 +1,6 @@
 //! Named places in the code where a process may die in a rehearsal.
 //!
-//! Without `--cfg rehearsal` [`reach`] is an empty inline function. With it, the simulation hooks it per thread, and a process may
+//! Without the feature `rehearsal` [`reach`] is an empty inline function. With it, the simulation hooks it per thread, and a process may
 //! be told to abort at its n-th visit: `CLAWBACK_CRASH_AT=CalledNotStored:3`.
 
 use crate::reason::codes;
@@ -26,6 +26,8 @@ codes!(
         DeadLetteredNotAcked = "DeadLetteredNotAcked",
         /// The dead letter and its event stand, the dead letter's delivery is not acked.
         DeadLetterStoredNotAcked = "DeadLetterStoredNotAcked",
+        /// The inventory is read, nothing concluded from it.
+        LookedNotJudged = "LookedNotJudged",
         /// The step's turn is taken, nothing done with it.
         TurnTaken = "TurnTaken",
         /// The scheduler moved the row, the step is not published.
@@ -37,17 +39,17 @@ codes!(
 #[derive(Debug)]
 pub struct Killed;
 
-#[cfg(all(rehearsal, not(debug_assertions)))]
-compile_error!("a release cannot be built with --cfg rehearsal");
+#[cfg(all(feature = "rehearsal", not(debug_assertions)))]
+compile_error!("a release cannot be built with the feature `rehearsal`");
 
-#[cfg(not(rehearsal))]
+#[cfg(not(feature = "rehearsal"))]
 #[inline(always)]
 pub fn reach(_: Point) {}
 
-#[cfg(rehearsal)]
+#[cfg(feature = "rehearsal")]
 pub use hooked::{hook, reach};
 
-#[cfg(rehearsal)]
+#[cfg(feature = "rehearsal")]
 mod hooked {
     use std::{
         cell::RefCell,

@@ -74,7 +74,7 @@ impl<'a> Resource<'a> {
             session_id: purchase.state.session().cloned(),
             items: pulls.iter().map(PulledItem::from).collect(),
             recovered: matches!(&purchase.state, State::Fulfilled(fulfilled) if fulfilled.recovered),
-            evidence: evidence(&purchase.state).map(Cow::Borrowed),
+            evidence: evidence_of(&purchase.state).map(Cow::Borrowed),
             reason: reason(&purchase.state),
             waiting: waiting(&purchase.state),
             trace_id: Cow::Borrowed(purchase.trace.trace_id()),
@@ -83,13 +83,14 @@ impl<'a> Resource<'a> {
     }
 }
 
-fn evidence(state: &State) -> Option<&Evidence> {
+/// What is known of a doubt, while there is one and after it was settled.
+pub fn evidence_of(state: &State) -> Option<&Evidence> {
     match state {
-        State::Review(review) => review.evidence.as_ref(),
-        State::Fulfilled(fulfilled) => fulfilled.evidence.as_ref(),
-        State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Reconciling(_) | State::Failed { .. } => {
-            None
-        }
+        State::Review(review) => review.evidence.as_deref(),
+        State::Fulfilled(fulfilled) => fulfilled.evidence.as_deref(),
+        State::Reconciling(doubt) => doubt.evidence.as_deref(),
+        State::Failed { evidence, .. } => evidence.as_deref(),
+        State::Accepted { .. } | State::Initiating(_) | State::Pending(_) => None,
     }
 }
 
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn each_state_tells_why() {
-        let evidence = Evidence { doubt: "reset".into(), looks: Vec::new(), verdict: "unclear".into() };
+        let evidence = Evidence { doubt: "reset".into(), verdict: "unclear".into(), ..Evidence::default() };
+        let told_evidence = serde_json::to_string(&evidence).unwrap();
         let until = Some(after(Time::UNIX_EPOCH, std::time::Duration::from_secs(5)));
         let waiting = Waiting { code: WaitCode::Busy, message: "busy".into(), until };
         let review = purchase::Review {
@@ -155,26 +157,28 @@ mod tests {
             session: None,
             cancelled: false,
             attempt: None,
-            evidence: Some(evidence.clone()),
+            evidence: Some(Box::new(evidence.clone())),
             since: Time::UNIX_EPOCH,
         };
-        let fulfilled =
-            purchase::Fulfilled { session: None, public_id: None, tx_hash: None, recovered: true, evidence: Some(evidence) };
+        let fulfilled = purchase::Fulfilled {
+            session: None,
+            public_id: None,
+            tx_hash: None,
+            recovered: true,
+            evidence: Some(evidence.into()),
+        };
         let failure =
             Failure { code: crate::reason::FailureCode::Cancelled, message: "asked for".into(), upstream_status: None };
         let cases = [
             (
                 State::Accepted { waiting: Some(waiting) },
-                r#"[null,{"code":"busy","message":"busy","until":"1970-01-01T00:00:05Z"},null,false]"#,
+                r#"[null,{"code":"busy","message":"busy","until":"1970-01-01T00:00:05Z"},null,false]"#.into(),
             ),
+            (State::Review(review), format!(r#"[{{"code":"ambiguous","message":"two"}},null,{told_evidence},false]"#)),
+            (State::Fulfilled(fulfilled), format!("[null,null,{told_evidence},true]")),
             (
-                State::Review(review),
-                r#"[{"code":"ambiguous","message":"two"},null,{"doubt":"reset","looks":[],"verdict":"unclear"},false]"#,
-            ),
-            (State::Fulfilled(fulfilled), r#"[null,null,{"doubt":"reset","looks":[],"verdict":"unclear"},true]"#),
-            (
-                State::Failed { failure, session: None },
-                r#"[{"code":"cancelled","message":"asked for","upstream_status":null},null,null,false]"#,
+                State::Failed { failure, session: None, evidence: None },
+                r#"[{"code":"cancelled","message":"asked for","upstream_status":null},null,null,false]"#.into(),
             ),
         ];
         for (state, expected) in cases {

@@ -6,7 +6,7 @@ use clawback_domain::{
     command::{Metadata, PurchaseCommand, parse_purchase},
     event::{self, CloudEvent, Event, EventType, FailedData, Fulfilled, FulfilledData, RejectedData, ReviewData, Subject},
     evidence::{Evidence, Look},
-    item::{Attribute, Expiry, Item, Pull},
+    item::{Attribute, Expiry, Item, Pull, Sight},
     reason::{Failure, FailureCode, ReviewCode},
     trace::TraceContext,
 };
@@ -77,6 +77,7 @@ fn pulls(command: &PurchaseCommand) -> Vec<Pull> {
         item,
         created_at: time("2026-03-01T12:00:00Z"),
         expiry,
+        sight: Sight::default(),
     };
     (0..).zip(items.into_iter().zip(expiries)).map(pull).collect()
 }
@@ -85,12 +86,18 @@ fn evidence() -> Evidence {
     let look = Look {
         at: time("2026-03-01T12:00:30Z"),
         good: true,
+        proof: true,
         listed: 7,
         missing: 0,
         unexplained: vec![ItemId::new("mint-1").unwrap()],
         note: "1 unexplained items".into(),
     };
-    Evidence { doubt: "connection reset".into(), looks: vec![look], verdict: "one item explains it".into() }
+    Evidence {
+        doubt: "connection reset".into(),
+        looks: vec![look],
+        verdict: "one item explains it".into(),
+        ..Evidence::default()
+    }
 }
 
 fn fulfilled(command: &PurchaseCommand, recovered: bool) -> Event {
@@ -110,7 +117,7 @@ fn fulfilled(command: &PurchaseCommand, recovered: bool) -> Event {
 fn failed() -> Event {
     let failure =
         Failure { code: FailureCode::OutOfStock, message: "Claw machine is out of stock".into(), upstream_status: Some(400) };
-    on_subject(&command(None), |subject| event::failed(subject, &failure))
+    on_subject(&command(None), |subject| event::failed(subject, &failure, None))
 }
 
 fn review() -> Event {

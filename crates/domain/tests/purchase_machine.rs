@@ -50,7 +50,7 @@ fn items(count: usize) -> Vec<Item> {
 }
 
 fn evidence() -> Evidence {
-    Evidence { doubt: "reset".into(), looks: Vec::new(), verdict: "unclear".into() }
+    Evidence { doubt: "reset".into(), verdict: "unclear".into(), ..Evidence::default() }
 }
 
 fn accepted() -> Purchase {
@@ -107,7 +107,7 @@ fn samples() -> Vec<(&'static str, Purchase)> {
     let still_pending = go(&pending, Happened::Polled(StatusAnswer::Pending), late);
     let review_cancelled = go(&cancelled, look(unclear), now);
     let fulfilled = go(&pending, Happened::Polled(fulfilled(2)), now);
-    let recovered = go(&reconciling, look(Verdict::Recovered(items(2))), now);
+    let recovered = go(&reconciling, look(Verdict::Recovered(items(2).into_iter().map(Into::into).collect())), now);
     let refusal = Answer::Refused { code: FailureCode::UnknownPack, message: "VM not found".into(), status: 400 };
     let failed = answered(&initiating, refusal);
     let by_hand = Happened::Cancelled { by: "ann".into(), why: "asked".into() };
@@ -177,7 +177,7 @@ fn events() -> Vec<(&'static str, Happened, Time)> {
         ("polled: unauthorized", Happened::Polled(StatusAnswer::Unauthorized), now),
         ("polled: unreadable", Happened::Polled(unreadable()), now),
         ("polled: unreadable, deadline over", Happened::Polled(unreadable()), late),
-        ("looked: recovered", look(Verdict::Recovered(items(2))), now),
+        ("looked: recovered", look(Verdict::Recovered(items(2).into_iter().map(Into::into).collect())), now),
         ("looked: absent", look(Verdict::Absent), now),
         ("looked: unclear", look(Verdict::Unclear(ReviewCode::Ambiguous, "two explain it".into())), now),
         ("looked: wait", look(Verdict::Wait("lagging".into())), now),

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clawback_domain::{
     Clock, SessionId, Time, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, Inventory, InventoryAnswer, PacksAnswer, StatusAnswer},
     poll::Timeouts,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     ApiKey, Upstream,
     classify::{self, NoInventory, Sent},
+    date,
     gate::{SendBy, gated},
     inventory::InventoryReader,
     reply::{Reply, reason},
@@ -150,13 +151,14 @@ impl Phygitals {
                 NoInventory::Unreadable(why) => InventoryAnswer::Unreadable { why },
             });
         }
+        let upstream_time = date::of(response.headers());
         let mut reader = InventoryReader::default();
         while let Some(chunk) =
             timeout_at(deadline, response.chunk()).await.map_err(|_| "the inventory did not end in time")?.map_err(reason)?
         {
             reader.push(&chunk)?;
         }
-        reader.finish(user).map(InventoryAnswer::Read)
+        reader.finish(user).map(|inventory| InventoryAnswer::Read(Inventory { upstream_time, ..inventory }))
     }
 }
 

@@ -57,7 +57,7 @@ impl InventoryReader {
         if frame.items.len() != self.items.len() {
             return Err("its items could not be told apart".into());
         }
-        Ok(Inventory { user_id: user.clone(), items: self.items })
+        Ok(Inventory { user_id: user.clone(), items: self.items, upstream_time: None })
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), String> {

@@ -10,6 +10,7 @@ mod classify;
 mod gate;
 mod reply;
 
+mod date;
 mod inventory;
 mod item;
 mod retry_after;

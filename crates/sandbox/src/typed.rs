@@ -166,7 +166,7 @@ fn fulfilment(fulfilled: &Fulfilled) -> Fulfilment {
 
 fn inventory(holdings: &Holdings) -> Inventory {
     let user_id = UserId::new(&holdings.user_id).expect("only a well-formed user asks through this door");
-    Inventory { user_id, items: holdings.items.iter().map(held_item).collect() }
+    Inventory { user_id, items: holdings.items.iter().map(held_item).collect(), upstream_time: Some(holdings.at) }
 }
 
 fn held_item(held: &HeldPull) -> HeldItem {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use clawback_domain::{Money, PartnerId, Time, purchase::StateName};
+use clawback_domain::{ItemId, Money, PartnerId, PurchaseId, Time, UserId, evidence::Orphan, purchase::StateName};
 use uuid::Uuid;
 
 /// How many differences of a kind are named; all of them are counted.
@@ -21,7 +21,7 @@ pub const UNSENT: Duration = Duration::from_secs(60);
 /// What to audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// Only what was accepted then or later.
+    /// Only what was accepted, or found in an inventory, then or later.
     pub since: Option<Time>,
     pub now: Time,
 }
@@ -34,6 +34,8 @@ pub struct Books {
     pub differences: Vec<Difference>,
     /// How many there are of each kind that was found, by its code.
     pub found: BTreeMap<&'static str, u64>,
+    /// How many items are in inventories that no purchase explains.
+    pub orphan_items: u64,
 }
 
 /// What a partner's purchases come to.
@@ -48,6 +50,12 @@ pub struct Sums {
     pub attempts: u64,
     /// Those that brought a session: each of them spent money, or may still.
     pub sessions: u64,
+    /// Purchases that spent money, as far as is known: fulfilled, or with a session and not failed.
+    pub paid: u64,
+    /// Of these how many had a price when they were called.
+    pub paid_known: u64,
+    /// The sum of those prices in millionths of a dollar.
+    pub spent: i128,
     pub pulls: u64,
     /// Pulls whose buyback price is known.
     pub priced: u64,
@@ -58,7 +66,7 @@ pub struct Sums {
 /// Something the books do not agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The purchase, or the dead letter whose event it is about.
+    /// The purchase, or the dead letter whose event it is about; nil for an item that no purchase may explain.
     pub subject: Uuid,
     /// `None` where nothing tells it any more.
     pub partner: Option<PartnerId>,
@@ -116,6 +124,14 @@ pub enum Finding {
         sequence: i64,
         time: Time,
     },
+    /// An inventory shows an item that no purchase explains: it may be bought twice.
+    OrphanItem {
+        user: UserId,
+        item_id: ItemId,
+        purchased_at: Option<Time>,
+        count: u32,
+        candidates: Vec<PurchaseId>,
+    },
 }
 
 impl Books {
@@ -124,12 +140,36 @@ impl Books {
         self.partners.values().fold(Sums::default(), |sum, next| sum.plus(next))
     }
 
+    /// Sessions that their purchases do not know, and items that no purchase explains.
     pub fn orphans(&self) -> u64 {
-        self.found.get(Finding::ORPHAN).copied().unwrap_or_default()
+        self.found.get(Finding::ORPHAN).copied().unwrap_or_default() + self.orphan_items
+    }
+
+    /// Orphans are `found` rows of `items` items, of which these are named.
+    pub(crate) fn tell_orphans(&mut self, found: u64, items: u64, named: Vec<Orphan>) {
+        if found == 0 {
+            return;
+        }
+        self.found.insert(Finding::ORPHAN_ITEM, found);
+        self.orphan_items = items;
+        let mut differences: Vec<_> = named.into_iter().map(Difference::from).collect();
+        differences.sort_by_key(|difference| difference.subject);
+        self.differences.extend(differences);
     }
 
     pub fn are_sound(&self) -> bool {
         self.found.is_empty() && self.partners.values().all(|sums| sums.difference() == 0)
+    }
+}
+
+impl From<Orphan> for Difference {
+    fn from(orphan: Orphan) -> Self {
+        let Orphan { partner, user_id, item_id, purchased_at, count, candidates, .. } = orphan;
+        Self {
+            subject: candidates.first().map_or(Uuid::nil(), |purchase| purchase.0),
+            partner: Some(partner),
+            finding: Finding::OrphanItem { user: user_id, item_id, purchased_at, count, candidates },
+        }
     }
 }
 
@@ -144,6 +184,11 @@ impl Sums {
         i64::try_from(self.worth).ok().map(Money::usd)
     }
 
+    /// As [`worth`](Self::worth).
+    pub fn spent(&self) -> Option<Money> {
+        i64::try_from(self.spent).ok().map(Money::usd)
+    }
+
     fn plus(&self, other: &Self) -> Self {
         Self {
             accepted: self.accepted + other.accepted,
@@ -153,6 +198,9 @@ impl Sums {
             open: self.open + other.open,
             attempts: self.attempts + other.attempts,
             sessions: self.sessions + other.sessions,
+            paid: self.paid + other.paid,
+            paid_known: self.paid_known + other.paid_known,
+            spent: self.spent + other.spent,
             pulls: self.pulls + other.pulls,
             priced: self.priced + other.priced,
             worth: self.worth + other.worth,
@@ -162,6 +210,7 @@ impl Sums {
 
 impl Finding {
     pub const ORPHAN: &'static str = "orphan";
+    pub const ORPHAN_ITEM: &'static str = "orphan_item";
 
     /// Its kind, for machines.
     pub fn code(&self) -> &'static str {
@@ -175,6 +224,7 @@ impl Finding {
             Finding::Pulls { .. } => "pulls",
             Finding::Events { .. } => "events",
             Finding::Unsent { .. } => "unsent",
+            Finding::OrphanItem { .. } => Self::ORPHAN_ITEM,
         }
     }
 }
@@ -205,6 +255,12 @@ impl fmt::Display for Finding {
             }
             Finding::Unsent { kind, sequence, time } => {
                 write!(f, "has an unsent event: {kind}, sequence {sequence}, of {}", moment(time))
+            }
+            Finding::OrphanItem { user, item_id, purchased_at, count, candidates } => {
+                let verb = if candidates.is_empty() { "explains" } else { "may explain" };
+                write!(f, "{verb} item {item_id} ({count} of it")?;
+                purchased_at.iter().try_for_each(|at| write!(f, ", purchased at {}", moment(at)))?;
+                write!(f, ") in the inventory of user {user}: it may be bought twice")
             }
         }
     }

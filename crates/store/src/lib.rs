@@ -8,6 +8,7 @@
 pub mod audit;
 mod draft;
 pub mod memory;
+mod orphans;
 pub mod sql;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,13 +18,15 @@ use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
     change::{Change, Fact, Insertion},
     event::Event,
+    evidence::{Case, Orphan, Sightings},
     item::Pull,
     pause::{Pause, PauseScope},
-    purchase::{Attempt, Purchase, StateName},
+    purchase::{Purchase, StateName},
     reason::WaitCode,
     timeline::Entry,
 };
 
+pub use clawback_domain::change::AttemptRecord;
 pub use draft::{Draft, Open};
 
 /// What a caller does next is what tells these apart.
@@ -53,16 +56,8 @@ pub enum Inserted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Committed,
-    /// The row has another version: nothing was written but the fact.
+    /// The row, or the case of the change's ruling, has another version: nothing was written but the fact.
     Lost,
-}
-
-/// An attempt with what it brought, if anything.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttemptRecord {
-    pub purchase: PurchaseId,
-    pub attempt: Attempt,
-    pub fact: Option<Fact>,
 }
 
 /// A row that was due and is now claimed: its `due_at` moved on, its version raised to `version`.
@@ -113,7 +108,7 @@ pub enum DeadLetterState {
     Discarded,
 }
 
-/// Which purchases to list, newest first unless `oldest_first`.
+/// Which purchases to list, by when they were accepted: newest first unless `oldest_first`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     pub partner: Option<PartnerId>,
@@ -123,6 +118,7 @@ pub struct Filter {
     pub created_before: Option<Time>,
     /// The last row of the page before.
     pub after: Option<(Time, PurchaseId)>,
+    pub oldest_first: bool,
     pub limit: u32,
 }
 
@@ -136,7 +132,8 @@ pub trait Store: Send + Sync + 'static {
     /// Inserts a purchase, with its attempt if it is called at once.
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError>;
 
-    /// Writes the fact always, the rest only if the row's version is still `after.version - 1`. Takes the draft as late as it can.
+    /// Writes the fact always, the rest only if the row's version is still `after.version - 1` and, for a change with a ruling, the
+    /// version of its user's case still `ruling.case`; which then rises by one. Takes the draft as late as it can.
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError>;
 
     /// The same for a change that nothing will join.
@@ -162,9 +159,27 @@ pub trait Store: Send + Sync + 'static {
     async fn pulls(&self, id: PurchaseId) -> Result<Vec<Pull>, StoreError>;
     /// Every known pull of a user, oldest first.
     async fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Result<Vec<Pull>, StoreError>;
+    /// What bears on the unknown outcomes of a user, all of it as of one moment: its open purchases, and the pulls as
+    /// [`Store::pulls_of_user`] gives them.
+    async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError>;
+    /// Oldest found first.
+    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError>;
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Whether the books are sound, and what is not; all of it as of one moment.
     async fn audit(&self, scope: audit::Scope) -> Result<audit::Books, StoreError>;
+
+    // What looks at inventories show.
+
+    /// Keeps what a good look showed of its user's pulls, as [`Sight::after`](clawback_domain::item::Sight::after) says: an older
+    /// look changes nothing. Pulls that are not known are ignored. After an error some may be written; the same look again is safe.
+    async fn record_look(&self, look: Sightings) -> Result<(), StoreError>;
+
+    /// Records items that no purchase explains, each by its user, item and time of purchase. One that is known keeps its `found_at`
+    /// and takes the rest. Returns how many are new.
+    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError>;
+
+    /// Removes those that are explained by now; one that is not there is no error.
+    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError>;
 
     // The clock's side.
 

@@ -8,10 +8,12 @@
 //! Checkers need not walk the tables after each step: [`Memory::on_commit`] tells them what a commit touched.
 
 mod audit;
+mod cases;
 mod events;
 mod facts;
 mod letters;
 mod listing;
+mod orphans;
 mod purchases;
 mod rules;
 mod text;
@@ -23,6 +25,7 @@ use clawback_domain::{
     AttemptToken, Clock, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Fact, Insertion},
     event::Event,
+    evidence::{Case, Orphan, Sightings},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::{Attempt, Purchase},
@@ -37,10 +40,14 @@ use crate::{
     StoredEvent,
     audit::{Books, Scope},
 };
+use cases::Cases;
 use events::Log;
 use facts::Attempts;
 use letters::Desk;
 use listing::Shelf;
+use orphans::Orphans;
+
+pub use cases::Ruled;
 
 /// A store in memory. Cheap to make; share it in an [`Arc`].
 pub struct Memory {
@@ -86,6 +93,8 @@ pub struct Snapshot {
     pub events: Vec<StoredEvent>,
     pub dead_letters: Vec<DeadLetter>,
     pub pauses: Vec<Pause>,
+    pub cases: Vec<(PartnerId, UserId, Ruled)>,
+    pub orphans: Vec<Orphan>,
 }
 
 #[derive(Default)]
@@ -94,6 +103,8 @@ struct Tables {
     attempts: Attempts,
     log: Log,
     desk: Desk,
+    cases: Cases,
+    orphans: Orphans,
     /// What the write under way has committed, for the observer.
     commits: Vec<Committed>,
 }
@@ -119,6 +130,8 @@ impl Memory {
             events: tables.log.all().cloned().collect(),
             dead_letters: tables.desk.all_letters().cloned().collect(),
             pauses: tables.desk.pauses(),
+            cases: tables.cases.all().map(|((partner, user), ruled)| (partner.clone(), user.clone(), *ruled)).collect(),
+            orphans: tables.orphans.all().cloned().collect(),
         }
     }
 
@@ -190,12 +203,34 @@ impl Store for Memory {
         Ok(self.read(|tables| tables.shelf.pulls_of_user(partner, user)))
     }
 
+    async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
+        Ok(self.read(|tables| tables.case(partner, user)))
+    }
+
+    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
+        Ok(self.read(|tables| tables.orphans.list(partner, user, limit)))
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(self.read(|tables| tables.shelf.counts()))
     }
 
     async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
         Ok(self.read(|tables| tables.audit(scope)))
+    }
+
+    async fn record_look(&self, look: Sightings) -> Result<(), StoreError> {
+        self.commit(|tables| tables.record_look(&look));
+        Ok(())
+    }
+
+    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
+        self.commit(|tables| tables.orphans.record(orphans))
+    }
+
+    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
+        self.commit(|tables| tables.orphans.forget(&orphans));
+        Ok(())
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

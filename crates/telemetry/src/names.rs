@@ -65,6 +65,8 @@ pub const POLLS_IN_FLIGHT: &str = "clawback.polls.in_flight";
 pub const HELD: &str = "clawback.purchases.held";
 /// Sessions that no purchase can take: each may be a double buy [partner].
 pub const ORPHANS: &str = "clawback.orphans";
+/// Items in inventories that no purchase explains: each may be a double buy [partner].
+pub const ORPHAN_ITEMS: &str = "clawback.orphans.items";
 /// Handlers that panicked [partner].
 pub const PANICS: &str = "clawback.panics";
 /// Commands that were not taken [partner, code].
@@ -112,6 +114,7 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (POLLS_IN_FLIGHT, Kind::Gauge, "buy/status calls in flight in this process"),
     (HELD, Kind::Counter, "Purchases put aside before their call"),
     (ORPHANS, Kind::Counter, "Sessions that no purchase can take: each may be a double buy"),
+    (ORPHAN_ITEMS, Kind::Counter, "Items in inventories that no purchase explains: each may be a double buy"),
     (PANICS, Kind::Counter, "Handlers that panicked"),
     (REJECTED, Kind::Counter, "Commands that were not taken"),
     (DEAD_LETTERS, Kind::Counter, "Messages kept as dead letters"),

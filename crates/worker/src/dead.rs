@@ -8,6 +8,7 @@ use clawback_domain::{
     DeadLetterId, PartnerId, RequestId, UserId,
     command::{Problem, Rejected},
     event,
+    planted::{Bug, planted},
     reason::RejectionCode,
     rehearsal::{Point, reach},
     trace::TraceContext,
@@ -42,6 +43,9 @@ impl Worker {
         );
         tell::rejected(&tenant.id, reason(&rejected.problems));
         let message = letter_message(&tenant.id, &hand.origin, &rejected);
+        if planted(Bug::RejectedUnconfirmed) {
+            hand.ack().await;
+        }
         let mut failures = 0;
         loop {
             match self.doors.broker.publish(message.clone()).await {

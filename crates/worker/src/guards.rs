@@ -8,6 +8,7 @@ use clawback_domain::{
     PackId, PartnerId, Time,
     clock::after,
     pause::{CommandKind, Pause, PauseScope},
+    planted::{Bug, planted},
     purchase::{Purchase, Rules},
     reason::{WaitCode, Waiting},
 };
@@ -52,6 +53,9 @@ impl Pauses {
 
     /// The pause that stops every purchase of this partner.
     pub fn of_partner(&self, partner: &PartnerId) -> Option<Waiting> {
+        if planted(Bug::PausesIgnored) {
+            return None;
+        }
         let pauses = self.current.borrow();
         let pause = pauses.iter().find(|pause| pause.scope.stops_partner(partner, CommandKind::Purchase))?;
         let code = if pause.refused_key.is_some() { WaitCode::Unauthorized } else { WaitCode::Paused };
@@ -59,6 +63,9 @@ impl Pauses {
     }
 
     fn of_pack(&self, partner: &PartnerId, pack: &PackId) -> Option<Waiting> {
+        if planted(Bug::PausesIgnored) {
+            return None;
+        }
         let pauses = self.current.borrow();
         let pause = pauses.iter().find(|pause| pause.scope.stops_pack(partner, pack, CommandKind::Purchase))?;
         Some(Waiting { code: WaitCode::PackPaused, message: describe(pause), until: None })
@@ -146,20 +153,31 @@ pub(crate) enum Guard {
 }
 
 pub(crate) async fn guard(doors: &Doors, pauses: &Pauses, tenant: &Tenant, purchase: &Purchase, rules: &Rules) -> Guard {
-    let pack = &purchase.command.pack_id;
+    match at_once(doors, pauses, tenant, purchase, rules) {
+        Guard::Pass => {}
+        stop => return stop,
+    }
+    if tenant.packs.is_sold_out(&purchase.command.pack_id, &*tenant.upstream(), &*doors.clock).await {
+        return Guard::SoldOut;
+    }
+    // The list of packs may have been long in coming.
+    at_once(doors, pauses, tenant, purchase, rules)
+}
+
+/// The guards that wait for nothing.
+fn at_once(doors: &Doors, pauses: &Pauses, tenant: &Tenant, purchase: &Purchase, rules: &Rules) -> Guard {
     if is_expired(purchase, rules, doors.clock.now()) {
         return Guard::Expired;
     }
-    if let Some(waiting) = pauses.of_partner(&tenant.id).or_else(|| pauses.of_pack(&tenant.id, pack)) {
-        let until = after(doors.clock.now(), doors.clock.jitter(LOOK_AGAIN));
-        return Guard::Hold(Waiting { until: Some(until), ..waiting });
+    match pauses.of_partner(&tenant.id).or_else(|| pauses.of_pack(&tenant.id, &purchase.command.pack_id)) {
+        Some(waiting) => {
+            let until = after(doors.clock.now(), doors.clock.jitter(LOOK_AGAIN));
+            Guard::Hold(Waiting { until: Some(until), ..waiting })
+        }
+        None => Guard::Pass,
     }
-    if tenant.packs.is_sold_out(pack, &*tenant.upstream(), &*doors.clock).await {
-        return Guard::SoldOut;
-    }
-    Guard::Pass
 }
 
 fn is_expired(purchase: &Purchase, rules: &Rules, now: Time) -> bool {
-    now >= purchase.expires_at(rules)
+    now >= purchase.expires_at(rules) && !planted(Bug::ExpiryIgnored)
 }

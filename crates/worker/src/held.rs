@@ -25,7 +25,13 @@ impl Worker {
     pub(crate) async fn hold(self: &Arc<Self>, tenant: &Arc<Tenant>, mut held: Option<Advanced>) {
         while let Some(Advanced { purchase, next }) = held {
             held = match next {
-                Next::Rest | Next::Call(_) => None,
+                Next::Rest => {
+                    if self.is_sampled(&purchase) {
+                        Box::pin(self.sample(tenant, &purchase)).await;
+                    }
+                    None
+                }
+                Next::Call(_) => None,
                 Next::TryAfter(wait) => match self.turn_after(tenant, purchase, wait).await {
                     Some(purchase) => Box::pin(self.try_initiate(tenant, purchase, None)).await,
                     None => None,

@@ -14,6 +14,7 @@ mod consume;
 mod dead;
 mod guards;
 mod held;
+mod orphans;
 mod packs;
 mod permits;
 mod purchase;

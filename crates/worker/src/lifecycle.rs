@@ -15,17 +15,20 @@ use std::{
 
 use clawback_broker::{Health, topology};
 use clawback_domain::PartnerId;
+use futures_util::future::join_all;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     consume::{InHand, Source},
     doors::{Doors, Partner},
     guards::Pauses,
+    packs::LISTED_EVERY,
     tenant::Tenant,
 };
 
 /// How often the workers of a partner are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(3);
+const PRICES_WITHIN: Duration = Duration::from_secs(2);
 const UNROUTED_PREFETCH: u16 = 32;
 
 pub struct Worker {
@@ -57,6 +60,8 @@ impl Worker {
         if !self.knows_pauses(&shutdown).await {
             return;
         }
+        // So that the first calls have a price in the books; an upstream that is away holds nobody back for long.
+        self.doors.clock.timeout(PRICES_WITHIN, join_all(self.tenants.values().map(|tenant| tenant.read_prices()))).await;
         self.spawn_background();
         for tenant in self.tenants.values() {
             for source in Source::ALL {
@@ -123,6 +128,8 @@ impl Worker {
         self.until_stopping(async move { worker.relay().await });
         let worker = self.clone();
         self.until_stopping(async move { worker.count_workers().await });
+        let worker = self.clone();
+        self.until_stopping(async move { worker.read_prices().await });
     }
 
     fn until_stopping(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -134,6 +141,15 @@ impl Worker {
                 () = task => {}
             }
         })));
+    }
+
+    async fn read_prices(&self) {
+        loop {
+            self.doors.clock.sleep(self.doors.clock.jitter(LISTED_EVERY)).await;
+            for tenant in self.tenants.values() {
+                tenant.read_prices().await;
+            }
+        }
     }
 
     /// Limits hold for the installation: each worker takes its share by the consumer count of the partner's step queue.

@@ -8,11 +8,12 @@
 use std::{future::poll_fn, ops::RangeInclusive, sync::Arc, task::Poll, time::Duration};
 
 use clawback_domain::{
-    AttemptToken, SessionId,
+    AttemptToken, EventId, SessionId,
     answer::{Answer, InitRequest, StatusAnswer},
     change::{Change, Fact, Insertion},
     clock::after,
     command::{self, PurchaseCommand, Rejected},
+    planted::{Bug, planted},
     purchase::{Attempt, Decision, Happened, Next, Purchase, decide},
     reason::{FailureCode, RejectionCode, WaitCode, Waiting},
     rehearsal::{Point, reach},
@@ -64,12 +65,8 @@ impl Worker {
         let trace = message.trace().unwrap_or_else(|| TraceContext::start(self.doors.clock.uuid(), self.doors.clock.draw()));
         let accepted = Purchase::accept(tenant.id.clone(), command, self.doors.clock.now(), trace);
         let way = self.way(tenant, &accepted).await;
-        let now = self.doors.clock.now();
         let (happened, permit) = match way {
-            Way::Open(permit) => {
-                let token = AttemptToken(self.doors.clock.uuid());
-                (Happened::Initiated(accepted.attempt(token, now, &tenant.rules())), Some(permit))
-            }
+            Way::Open(permit) => (Happened::Initiated(self.attempt(tenant, &accepted)), Some(permit)),
             Way::Happens(happened) => (happened, None),
             Way::Stopping => return hand.requeue().await,
         };
@@ -87,7 +84,7 @@ impl Worker {
     ) {
         let name = happened.name();
         let decision = decide(&accepted, happened.clone(), self.doors.clock.now(), &tenant.rules());
-        let (insertion, next) = match decision {
+        let (insertion, mut next) = match decision {
             // An end needs its event, which belongs to a change: the row first, then the end.
             Decision::Transition(transition) if !transition.after.state.name().is_final() => {
                 let next = transition.next;
@@ -95,6 +92,14 @@ impl Worker {
             }
             _ => (Insertion::of(accepted), Next::Rest),
         };
+        if planted(Bug::AckBeforeCommit) {
+            hand.ack().await;
+        }
+        if planted(Bug::CallBeforeCommit)
+            && let Next::Call(attempt) = std::mem::replace(&mut next, Next::Rest)
+        {
+            Box::pin(self.call(tenant, insertion.purchase.clone(), attempt, None)).await;
+        }
         match self.insert(&insertion).await {
             Ok(Stored::Ours) => {
                 tell::entered(&insertion.purchase);
@@ -102,6 +107,14 @@ impl Worker {
             }
             Ok(Stored::Taken(row)) => {
                 return Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, *row)).await;
+            }
+            Ok(Stored::Overtaken(row)) => {
+                Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, (*row).clone())).await;
+                if let Some(attempt) = insertion.attempt {
+                    let freed = Box::pin(self.never_called(tenant, *row, attempt.token)).await;
+                    Box::pin(self.hold(tenant, freed)).await;
+                }
+                return;
             }
             Err(StoreError::Unavailable(_)) => return hand.requeue().await,
             Err(error) => {
@@ -159,6 +172,13 @@ impl Worker {
         }
     }
 
+    /// Begins now, with a token of its own.
+    fn attempt(&self, tenant: &Tenant, purchase: &Purchase) -> Attempt {
+        let attempt = purchase.attempt(AttemptToken(self.doors.clock.uuid()), self.doors.clock.now(), &tenant.rules());
+        let price = tenant.packs.price(&purchase.command.pack_id);
+        attempt.costing(price.and_then(|price| price.checked_mul(purchase.command.amount)))
+    }
+
     fn no_permit(&self, tenant: &Tenant) -> Waiting {
         let wait = tenant.crowd_begins_within().clamp(*CROWDED_WAIT.start(), *CROWDED_WAIT.end());
         let until = after(self.doors.clock.now(), self.doors.clock.jitter(wait));
@@ -178,19 +198,21 @@ impl Worker {
             false => self.way(tenant, &purchase).await,
         };
         let (happened, permit) = match way {
-            Way::Open(permit) => {
-                let token = AttemptToken(self.doors.clock.uuid());
-                let attempt = purchase.attempt(token, self.doors.clock.now(), &tenant.rules());
-                (Happened::Initiated(attempt), Some(permit))
-            }
+            Way::Open(permit) => (Happened::Initiated(self.attempt(tenant, &purchase)), Some(permit)),
             Way::Happens(happened) => (happened, None),
             Way::Stopping => (Happened::HandedBack, None),
         };
+        let id = purchase.id;
         let advanced = self.advance(tenant, purchase, happened.clone(), None).await;
         if let Some(hand) = hand {
             hand.ack().await;
         }
-        let Advanced { purchase, next } = advanced?;
+        let Some(Advanced { purchase, next }) = advanced else {
+            // Its commit may have stood all the same, unanswered for so long that the row moved on.
+            let Happened::Initiated(attempt) = happened else { return None };
+            let row = self.read_back(id).await?;
+            return Box::pin(self.never_called(tenant, row, attempt.token)).await;
+        };
         match (next, happened) {
             // Only the attempt drawn here may be called here: a row read back may hold another's.
             (Next::Call(attempt), Happened::Initiated(ours)) if attempt.token == ours.token => {
@@ -202,6 +224,13 @@ impl Worker {
         }
     }
 
+    /// The owner of an attempt knows that it did not call and never will: nobody need look for what it bought.
+    async fn never_called(&self, tenant: &Tenant, row: Purchase, token: AttemptToken) -> Option<Advanced> {
+        let answer = Answer::NeverSent { why: "its commit was answered too late to call".into() };
+        let fact = Fact { token, answer: answer.clone(), at: self.doors.clock.now() };
+        self.advance(tenant, row, Happened::Answered { token, answer }, Some(fact)).await
+    }
+
     /// Spends money. Whatever comes back is written, as a fact and, if it fits, as a transition.
     async fn call(
         self: &Arc<Self>,
@@ -210,16 +239,12 @@ impl Worker {
         attempt: Attempt,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Advanced> {
-        let request = InitRequest {
-            pack_id: purchase.command.pack_id.clone(),
-            amount: purchase.command.amount,
-            user_id: purchase.command.user_id.clone(),
-            reference: purchase.reference(&attempt),
-            send_by: attempt.send_by,
-        };
         let upstream = tenant.upstream();
         let key = upstream.key_fingerprint();
-        let answer = upstream.buy_init(request).await;
+        let mut answer = upstream.buy_init(request(&purchase, &attempt)).await;
+        if planted(Bug::UnknownIsNeverSent) && matches!(answer, Answer::Unknown { .. }) {
+            answer = Answer::NeverSent { why: "no answer".into() };
+        }
         drop(permit);
         self.note_answer(tenant, &purchase, &answer).await;
         // A crash here loses the answer: the deadline passes, and the outcome is unknown.
@@ -261,13 +286,17 @@ impl Worker {
             _ => return self.advance(tenant, purchase, happened, Some(fact)).await,
         };
         let (name, next) = (happened.name(), transition.next);
-        let draft = Draft::new(Change::of(&purchase, transition, name, Some(fact)));
+        let fact = (!planted(Bug::SessionDropped)).then_some(fact);
+        let draft = Draft::new(Change::of(&purchase, transition, name, fact));
         let asked = async { Some(self.join_in(tenant, &draft, self.poll(tenant, session).await?)) };
         let (applied, asked) = join(self.apply(&draft), asked).await;
         let joined = matches!(asked, Some(Asked::Joined(_)));
         match applied {
             Ok(Applied::Committed) => {}
             Ok(Applied::Lost) => {
+                if planted(Bug::SessionDropped) {
+                    return None;
+                }
                 let row = self.read_back(purchase.id).await?;
                 return self.advance(tenant, row, happened, None).await;
             }
@@ -324,6 +353,10 @@ impl Worker {
         if row.digest != command.digest {
             return self.reject(tenant, hand, conflict(&command.command)).await;
         }
+        if planted(Bug::RepeatCallsAgain) && row.state.name().is_final() {
+            let attempt = row.attempt(AttemptToken(self.doors.clock.uuid()), self.doors.clock.now(), &tenant.rules());
+            tenant.upstream().buy_init(request(&row, &attempt)).await;
+        }
         if row.state.name().is_final() {
             self.repeat_event(row.id).await;
         }
@@ -333,7 +366,10 @@ impl Worker {
     /// Publishes a subject's last event once more, with its id unchanged.
     async fn repeat_event(&self, id: clawback_domain::PurchaseId) {
         match self.doors.store.last_event(id.0).await {
-            Ok(Some(stored)) => {
+            Ok(Some(mut stored)) => {
+                if planted(Bug::RepeatedUnderNewId) {
+                    stored.event.id = EventId(self.doors.clock.uuid());
+                }
                 if let Err(error) = self.publish(&stored.event).await {
                     tracing::warn!(purchase.id = %id, %error, "the final event was not repeated");
                 }
@@ -355,6 +391,16 @@ async fn yield_once() {
         Poll::Pending
     })
     .await;
+}
+
+fn request(purchase: &Purchase, attempt: &Attempt) -> InitRequest {
+    InitRequest {
+        pack_id: purchase.command.pack_id.clone(),
+        amount: purchase.command.amount,
+        user_id: purchase.command.user_id.clone(),
+        reference: purchase.reference(attempt),
+        send_by: attempt.send_by,
+    }
 }
 
 fn refused(guard: Guard) -> Way {

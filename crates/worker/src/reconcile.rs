@@ -1,23 +1,32 @@
 //! Looking: an unknown outcome is settled by what the inventory shows, never by calling again.
 //!
-//! The inventory is read *before* the pulls that explain it: a purchase fulfilled between the two must not look like an orphan's.
+//! The inventory is read *before* the case: a purchase fulfilled between the two must not be claimed twice. What is concluded for good
+//! fits only the case that it was concluded from; if something else was concluded in between, it is weighed again.
 
 use std::sync::Arc;
 
 use clawback_domain::{
-    AttemptToken, Time,
+    AttemptToken, UserId,
     answer::{Answer, InventoryAnswer},
-    evidence::{self, Evidence, Look, Verdict},
-    purchase::{Happened, Purchase, State},
+    change::{Change, Ruling},
+    evidence::{self, Case, Examined, Reading, Sightings, Verdict},
+    item::{HeldItem, Shown},
+    planted::{Bug, planted},
+    purchase::{Decision, Happened, Purchase, State, decide},
+    rehearsal::{Point, reach},
 };
+use clawback_store::{Applied, Draft};
 
 use crate::{lifecycle::Worker, tenant::Tenant, write::Advanced};
 
-/// How many looks a review keeps; older ones are dropped, the first stays.
-const MOST_LOOKS: usize = 20;
+/// How often one reading is weighed anew because something was concluded about the user meanwhile; then it is made again.
+const MOST_HEARINGS: u32 = 5;
+
+/// The row or the case has moved on since the verdict was reached.
+struct Outdated;
 
 impl Worker {
-    pub(crate) async fn look(self: &Arc<Self>, tenant: &Arc<Tenant>, purchase: Purchase) -> Option<Advanced> {
+    pub(crate) async fn look(self: &Arc<Self>, tenant: &Arc<Tenant>, mut purchase: Purchase) -> Option<Advanced> {
         // Whoever stored an answer too late for its transition may have died before it drew the next.
         if let Some(token) = in_doubt(&purchase)
             && let Some(answer) = self.stored_answer(&purchase, token).await?
@@ -25,31 +34,113 @@ impl Worker {
         {
             return self.advance(tenant, purchase, Happened::Answered { token, answer }, None).await;
         }
-        let upstream = tenant.upstream();
-        let key = upstream.key_fingerprint();
-        let answer = tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => {
-                self.advance(tenant, purchase, Happened::HandedBack, None).await;
-                return None;
-            }
-            answer = upstream.inventory(&purchase.command.user_id) => answer,
+        let mut early = if planted(Bug::CaseReadFirst) { self.case(tenant, &purchase).await } else { None };
+        let Some(reading) = self.read_inventory(tenant, &purchase.command.user_id).await else {
+            self.advance(tenant, purchase, Happened::HandedBack, None).await;
+            return None;
         };
-        if answer == InventoryAnswer::Unauthorized {
-            self.pauses.refused_key(&self.doors, tenant, key, "inventory").await;
+        reach(Point::LookedNotJudged);
+        for _ in 0..MOST_HEARINGS {
+            let case = match early.take() {
+                Some(case) => case,
+                None => self.case(tenant, &purchase).await?,
+            };
+            let Examined { verdict, evidence, survey } = evidence::examine(&purchase, &reading, &case, &tenant.rules())?;
+            let found = found(&verdict);
+            let ruling = (verdict.is_ruling() && !planted(Bug::RulingsNotSerialised))
+                .then_some(Ruling { case: case.version, retried: false });
+            match self.hear(tenant, &purchase, Happened::Looked { verdict, evidence }, ruling).await {
+                Ok(advanced) => {
+                    // Only now: the look must not be weighed against what it showed itself.
+                    if let Some(survey) = survey {
+                        self.keep_survey(tenant, survey, &reading).await;
+                    }
+                    if advanced.is_some() && !found.is_empty() {
+                        self.keep_times(tenant, &purchase, &reading, &found).await;
+                    }
+                    return advanced;
+                }
+                // If the row has moved on, somebody else has it in hand; else only the case has.
+                Err(Outdated) => {
+                    let version = purchase.version;
+                    purchase = self.read_back(purchase.id).await.filter(|row| row.version == version)?;
+                }
+            }
         }
-        let known = match self.doors.store.pulls_of_user(&tenant.id, &purchase.command.user_id).await {
-            Ok(known) => known,
-            // The turn covers it: `due_at` brings the row back.
+        self.advance(tenant, purchase, Happened::HandedBack, None).await;
+        None
+    }
+
+    /// Reads a user's inventory. `None` when the worker stops: reading again is free.
+    pub(crate) async fn read_inventory(&self, tenant: &Tenant, user: &UserId) -> Option<Reading> {
+        let upstream = tenant.upstream();
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => None,
+            reading = async {
+                let _permit = tenant.poll_permit().await;
+                let key = upstream.key_fingerprint();
+                let began = self.doors.clock.now();
+                let answer = upstream.inventory(user).await;
+                if answer == InventoryAnswer::Unauthorized {
+                    self.pauses.refused_key(&self.doors, tenant, key, "inventory").await;
+                }
+                Reading { answer, began, ended: self.doors.clock.now() }
+            } => Some(reading),
+        }
+    }
+
+    /// Everything that bears on the purchase. `None` when it cannot be read now: the turn covers it, `due_at` brings the row back.
+    async fn case(&self, tenant: &Tenant, purchase: &Purchase) -> Option<Case> {
+        match self.doors.store.case(&tenant.id, &purchase.command.user_id).await {
+            Ok(case) => Some(case),
             Err(error) => {
-                tracing::warn!(purchase.id = %purchase.id, %error, "known pulls could not be read");
-                return None;
+                tracing::warn!(purchase.id = %purchase.id, %error, "what is known of the user could not be read");
+                None
             }
+        }
+    }
+
+    /// Writes a verdict, unless it is outdated. `None`: nothing follows from it.
+    async fn hear(
+        &self,
+        tenant: &Tenant,
+        purchase: &Purchase,
+        happened: Happened,
+        ruling: Option<Ruling>,
+    ) -> Result<Option<Advanced>, Outdated> {
+        let name = happened.name();
+        let decision = decide(purchase, happened, self.doors.clock.now(), &tenant.rules());
+        let Decision::Transition(transition) = decision else {
+            tracing::debug!(purchase.id = %purchase.id, ?decision, "nothing follows from a look");
+            return Ok(None);
         };
-        let now = self.doors.clock.now();
-        let look = evidence::look(&answer, &known, &purchase.command.pack_id, began(&purchase), now);
-        let (verdict, evidence) = judge(&purchase, look)?;
-        self.advance(tenant, purchase, Happened::Looked { verdict, evidence }, None).await
+        let next = transition.next;
+        let draft = Draft::new(Change { ruling, ..Change::of(purchase, *transition, name, None) });
+        match self.apply(&draft).await {
+            Ok(Applied::Committed) => {
+                let purchase = self.committed(purchase, draft, name).await;
+                Ok(Some(Advanced { purchase, next }))
+            }
+            Ok(Applied::Lost) => Err(Outdated),
+            Err(error) => {
+                self.not_stored(draft, name, &error).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// When the recovered items were bought, so that a later look tells them from others of the same id.
+    async fn keep_times(&self, tenant: &Tenant, purchase: &Purchase, reading: &Reading, found: &[HeldItem]) {
+        let shown = |(position, held): (usize, &HeldItem)| {
+            (purchase.id, position as u32, Some(Shown { purchased_at: held.purchased_at }))
+        };
+        let pulls = found.iter().enumerate().map(shown).collect();
+        let user_id = purchase.command.user_id.clone();
+        let sightings = Sightings { partner: tenant.id.clone(), user_id, at: reading.began, pulls };
+        if let Err(error) = self.doors.store.record_look(sightings).await {
+            tracing::warn!(purchase.id = %purchase.id, %error, "the times of recovered items were not kept");
+        }
     }
 }
 
@@ -62,45 +153,9 @@ fn in_doubt(purchase: &Purchase) -> Option<AttemptToken> {
     }
 }
 
-/// Since when items may be this purchase's.
-fn began(purchase: &Purchase) -> Time {
-    match &purchase.state {
-        State::Reconciling(doubt) => doubt.attempt.started_at,
-        State::Accepted { .. }
-        | State::Initiating(_)
-        | State::Pending(_)
-        | State::Review(_)
-        | State::Fulfilled(_)
-        | State::Failed { .. } => purchase.created_at,
+fn found(verdict: &Verdict) -> Vec<HeldItem> {
+    match verdict {
+        Verdict::Recovered(items) => items.clone(),
+        Verdict::Wait(_) | Verdict::Absent | Verdict::Unclear(..) => Vec::new(),
     }
-}
-
-fn judge(purchase: &Purchase, look: Look) -> Option<(Verdict, Evidence)> {
-    let cancelled = "the upstream says that the transaction failed";
-    let (doubt, verdict, earlier) = match &purchase.state {
-        State::Pending(pending) if pending.cancelled => (cancelled.into(), evidence::judge_cancelled(&look), None),
-        State::Reconciling(doubt) => (doubt.why.clone(), evidence::judge_unknown(&doubt.why, &look), None),
-        State::Review(review) if review.cancelled => {
-            (cancelled.into(), evidence::judge_cancelled(&look), review.evidence.as_ref())
-        }
-        State::Review(review) => {
-            (review.message.clone(), evidence::judge_unknown(&review.message, &look), review.evidence.as_ref())
-        }
-        State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Fulfilled(_) | State::Failed { .. } => {
-            return None;
-        }
-    };
-    let mut looks = earlier.map(|evidence| evidence.looks.clone()).unwrap_or_default();
-    if looks.len() >= MOST_LOOKS {
-        looks.remove(1);
-    }
-    looks.push(look);
-    let words = match &verdict {
-        Verdict::Wait(why) => format!("nothing can be said yet: {why}"),
-        Verdict::Recovered(items) => format!("{} items are this purchase's", items.len()),
-        Verdict::Absent => "it surely bought nothing".into(),
-        Verdict::Unclear(_, why) => why.clone(),
-    };
-    let doubt = earlier.map_or(doubt, |evidence| evidence.doubt.clone());
-    Some((verdict, Evidence { doubt, looks, verdict: words }))
 }

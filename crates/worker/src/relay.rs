@@ -8,6 +8,7 @@ use std::time::Duration;
 use clawback_broker::{Message, Properties, PublishError, Routing, topology};
 use clawback_domain::{
     event::Event,
+    planted::{Bug, planted},
     rehearsal::{Point, reach},
 };
 use clawback_store::Sent;
@@ -37,11 +38,18 @@ impl Worker {
 
     /// Publishes and marks; what fails here is found by the lanes.
     async fn send(&self, event: &Event) {
-        match self.publish(event).await {
+        let mut published = self.publish(event).await;
+        if planted(Bug::UnconfirmedIsSent) {
+            published = Ok(published.unwrap_or(Routing::Routed));
+        }
+        match published {
             Ok(routing) => {
                 // A crash here: it goes out again, with the same id.
                 tell::sent(event, routing == Routing::Unrouted);
                 reach(Point::PublishedNotMarked);
+                if planted(Bug::NeverMarked) {
+                    return;
+                }
                 let sent = Sent { event: event.id, at: self.doors.clock.now(), unrouted: routing == Routing::Unrouted };
                 if let Err(error) = self.doors.store.mark_sent(vec![sent]).await {
                     tracing::debug!(event.id = %event.id, %error, "sent, but not marked so");
@@ -59,13 +67,16 @@ impl Worker {
     pub(crate) async fn relay(&self) {
         loop {
             let now = self.doors.clock.now();
-            let found = match self.doors.store.claim_unsent(now, LANES, AGAIN).await {
+            let mut found = match self.doors.store.claim_unsent(now, LANES, AGAIN).await {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::debug!(%error, "the relay cannot look into the store");
                     Vec::new()
                 }
             };
+            if planted(Bug::UnsentForgotten) {
+                found.clear();
+            }
             let full = found.len() as u32 == LANES;
             join_all(found.iter().map(|stored| self.send(&stored.event))).await;
             if !full {

@@ -56,6 +56,11 @@ pub(crate) fn orphan(partner: &PartnerId) {
     counter!(names::ORPHANS, "partner" => partner.shared()).increment(1);
 }
 
+/// Items that no purchase explains, seen for the first time.
+pub(crate) fn orphan_items(partner: &PartnerId, new: u64) {
+    counter!(names::ORPHAN_ITEMS, "partner" => partner.shared()).increment(new);
+}
+
 pub(crate) fn panicked(partner: &PartnerId) {
     counter!(names::PANICS, "partner" => partner.shared()).increment(1);
 }

@@ -103,6 +103,10 @@ impl Tenant {
         Duration::from_secs(1) * self.inits.waiting() / self.share().rate_per_second
     }
 
+    pub async fn read_prices(&self) {
+        self.packs.read_prices(&*self.upstream()).await;
+    }
+
     pub async fn poll_permit(&self) -> OwnedSemaphorePermit {
         self.polls.acquire().await
     }

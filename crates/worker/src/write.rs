@@ -8,6 +8,8 @@ use std::{sync::Arc, time::Duration};
 use clawback_domain::{
     PurchaseId,
     change::{Change, Fact, Insertion},
+    clock::after,
+    planted::{Bug, planted},
     poll::backoff,
     purchase::{Decision, Happened, HappenedName, Next, Purchase, State, decide},
     rehearsal::{Point, reach},
@@ -21,6 +23,8 @@ pub(crate) enum Stored {
     Ours,
     /// The `request_id` is taken: a redelivery, a repeat, or a conflict.
     Taken(Box<Purchase>),
+    /// Perhaps ours, but by the time that could be read the row had moved on: its attempt is past its deadline, and was never called.
+    Overtaken(Box<Purchase>),
 }
 
 /// A written transition and what its holder does next.
@@ -37,15 +41,17 @@ impl Worker {
     /// says.
     pub(crate) async fn insert(&self, insertion: &Insertion) -> Result<Stored, StoreError> {
         let id = insertion.purchase.id;
-        let mut tries = 0;
+        let (mut tries, mut in_doubt) = (0, false);
         loop {
             let error = match self.doors.store.insert(insertion.clone()).await {
                 Ok(Inserted::New) => return Ok(Stored::Ours),
-                Ok(Inserted::Exists(row)) => return Ok(whose(insertion, *row)),
+                Ok(Inserted::Exists(row)) => return Ok(whose(insertion, row, in_doubt)),
+                Err(StoreError::Unknown(_)) if planted(Bug::UnknownIsStored) => return Ok(Stored::Ours),
                 Err(StoreError::Unknown(why)) => {
                     tracing::warn!(purchase.id = %id, why, "the outcome of commit 1 is unknown; reading back");
+                    in_doubt = true;
                     match self.read_back(id).await {
-                        Some(row) => return Ok(whose(insertion, row)),
+                        Some(row) => return Ok(whose(insertion, Box::new(row), in_doubt)),
                         None => continue,
                     }
                 }
@@ -68,6 +74,7 @@ impl Worker {
         loop {
             match self.doors.store.apply_draft(draft.clone()).await {
                 Ok(applied) => return Ok(applied),
+                Err(StoreError::Unknown(_)) if planted(Bug::UnknownIsCommitted) => return Ok(Applied::Committed),
                 Err(StoreError::Unknown(why)) => {
                     let written = draft.take();
                     tracing::warn!(purchase.id = %written.after.id, why, "the outcome of a commit is unknown; reading back");
@@ -107,11 +114,23 @@ impl Worker {
                 return None;
             };
             let next = transition.next;
-            let draft = Draft::new(Change::of(&purchase, *transition, name, fact.take()));
+            let mut change = Change::of(&purchase, *transition, name, fact.take());
+            if planted(Bug::DueForgotten) && change.after.due_at.is_some() {
+                change.after.due_at = Some(after(self.doors.clock.now(), Duration::from_secs(10 * 365 * 24 * 3600)));
+            }
+            if planted(Bug::EventBeforeCommit)
+                && let Some(event) = &change.event
+            {
+                let _ = self.publish(event).await;
+            }
+            let draft = Draft::new(change);
             match self.apply(&draft).await {
                 Ok(Applied::Committed) => {
                     let purchase = self.committed(&purchase, draft, name).await;
                     return Some(Advanced { purchase, next });
+                }
+                Ok(Applied::Lost) if planted(Bug::ActsThoughLost) => {
+                    return Some(Advanced { purchase: draft.into_change().after, next });
                 }
                 Ok(Applied::Lost) => purchase = self.read_back(purchase.id).await?,
                 Err(error) => {
@@ -216,12 +235,19 @@ impl Worker {
     }
 }
 
-/// Our own attempt's token in the row says that the insert was ours, however its commit was answered.
-fn whose(insertion: &Insertion, row: Purchase) -> Stored {
+/// Our own attempt's token in the row says that the insert was ours, however its commit was answered. `in_doubt`: one was not answered.
+fn whose(insertion: &Insertion, row: Box<Purchase>, in_doubt: bool) -> Stored {
+    if planted(Bug::MatchedByKey) {
+        return Stored::Ours;
+    }
     let ours = match (&insertion.attempt, &row.state) {
         (Some(attempt), State::Initiating(stored)) => attempt.token == stored.token,
         (Some(_), _) => false,
-        (None, _) => row == insertion.purchase,
+        (None, _) => *row == insertion.purchase,
     };
-    if ours { Stored::Ours } else { Stored::Taken(Box::new(row)) }
+    match (ours, in_doubt) {
+        (true, _) => Stored::Ours,
+        (false, true) => Stored::Overtaken(row),
+        (false, false) => Stored::Taken(row),
+    }
 }

@@ -15,7 +15,6 @@ use clawback_domain::{
     answer::{Answer, BuybackAnswer, BuybackRequest, Fulfilment, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
 };
 use clawback_phygitals::Upstream;
-use clawback_sandbox::InProcess;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
@@ -36,7 +35,7 @@ pub enum Status {
 
 /// One account at the sandbox behind a script.
 pub struct Double {
-    inner: InProcess,
+    inner: Arc<dyn Upstream>,
     inits: Mutex<VecDeque<Init>>,
     statuses: Mutex<VecDeque<Status>>,
     /// Each call of `buy/init` needs one of these.
@@ -59,16 +58,16 @@ struct Gauge {
 const OPEN: usize = Semaphore::MAX_PERMITS / 2;
 
 impl Double {
-    pub fn new(inner: InProcess) -> Arc<Self> {
+    pub fn new(inner: Arc<dyn Upstream>) -> Arc<Self> {
         Self::with_gauge(inner, Arc::default())
     }
 
     /// For another worker of the same partner: what is under way is counted together.
-    pub fn beside(&self, inner: InProcess) -> Arc<Self> {
+    pub fn beside(&self, inner: Arc<dyn Upstream>) -> Arc<Self> {
         Self::with_gauge(inner, self.gauge.clone())
     }
 
-    fn with_gauge(inner: InProcess, gauge: Arc<Gauge>) -> Arc<Self> {
+    fn with_gauge(inner: Arc<dyn Upstream>, gauge: Arc<Gauge>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             inits: Mutex::default(),

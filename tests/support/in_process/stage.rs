@@ -12,10 +12,11 @@ use clawback_broker::{
 use clawback_domain::{
     Clock, DeadLetterId, PartnerId, PurchaseId, RequestId,
     clock::Time,
-    poll::{PollRules, Timeouts},
+    poll::{PollRules, ReconcileRules, Timeouts},
     purchase::{Purchase, Rules, State, StateName},
     reason::WaitCode,
 };
+use clawback_phygitals::{ApiKey, Phygitals, Upstream};
 use clawback_sandbox::{Engine, InProcess, Options, engine::Shared};
 use clawback_store::{DeadLetter, Store};
 use clawback_worker::{Doors, Limits, Partner, Worker};
@@ -30,7 +31,8 @@ use crate::wait::{until, until_true};
 /// Milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
-const KEY: &str = "sandbox-key";
+/// Of the one account.
+pub const KEY: &str = "sandbox-key";
 
 /// What a stage is made of.
 #[derive(Clone)]
@@ -41,6 +43,15 @@ pub struct Setup {
     pub closed: bool,
     /// How long every answer of the upstream is on its way.
     pub latency: Duration,
+    /// The upstream that is called over HTTP, instead of one in the process.
+    pub over_http: Option<OverHttp>,
+}
+
+/// An upstream behind a socket, and the engine that knows what it did.
+#[derive(Clone)]
+pub struct OverHttp {
+    pub engine: Shared,
+    pub base: String,
 }
 
 impl Default for Setup {
@@ -53,11 +64,17 @@ impl Default for Setup {
             rules: Rules {
                 poll: PollRules { first: millis(20), max: millis(50), deadline: Duration::from_secs(3600) },
                 timeouts: Timeouts { connect: millis(100), init: millis(500), status: millis(500), ..Timeouts::default() },
-                first_look: millis(20),
+                reconcile: ReconcileRules {
+                    first: millis(20),
+                    max: millis(50),
+                    window: millis(600),
+                    ..ReconcileRules::default()
+                },
                 ..Rules::default()
             },
             closed: false,
             latency: Duration::ZERO,
+            over_http: None,
         }
     }
 }
@@ -99,7 +116,7 @@ impl Stage {
         let each = |partner: &PartnerId| PartnerTopology { partner: partner.clone(), event_queue: true };
         plant.broker.declare(&Topology { partners: partners.iter().map(each).collect() }).await?;
         let clock = Arc::new(JumpingClock::default());
-        let engines: Vec<Shared> = names.iter().map(|_| Engine::shared(setup.upstream.clone())).collect();
+        let engines: Vec<Shared> = names.iter().map(|_| engine(&setup)).collect();
         let upstreams: Vec<_> = engines.iter().map(|engine| Double::new(account(engine, &clock, &setup, KEY))).collect();
         let configured = partners.iter().zip(&upstreams).map(|(partner, upstream)| configured(partner, upstream, &setup));
         let connection = LookedAt::new(plant.connect().await?);
@@ -298,11 +315,22 @@ impl Stage {
         .await
     }
 
-    /// How often each purchase was bought, by what the upstream says.
+    /// How often a purchase was bought, by what the upstream says.
     pub fn bought(&self, id: PurchaseId) -> usize {
-        let ledger = self.engine.lock().ledger();
+        self.bought_items(id).len()
+    }
+
+    /// The item ids of each time the upstream says it was bought, sorted.
+    pub fn bought_items(&self, id: PurchaseId) -> Vec<Vec<String>> {
         let name = format!("{id}.");
-        ledger.purchases.iter().filter(|each| each.client_ref.as_ref().is_some_and(|text| text.starts_with(&name))).count()
+        let purchases = self.engine.lock().ledger().purchases.into_iter();
+        let ours = purchases.filter(|each| each.client_ref.as_ref().is_some_and(|text| text.starts_with(&name)));
+        let items = ours.map(|each| {
+            let mut items: Vec<_> = each.items.into_iter().map(|item| item.item_id).collect();
+            items.sort();
+            items
+        });
+        items.collect()
     }
 
     pub fn now(&self) -> Time {
@@ -327,9 +355,20 @@ fn run(worker: &Arc<Worker>) -> (TaskTracker, CancellationToken) {
     (running, shutdown)
 }
 
-fn account(engine: &Shared, clock: &Arc<JumpingClock>, setup: &Setup, key: &str) -> InProcess {
-    let account = InProcess::new(engine.clone(), clock.clone(), key);
-    account.with_latency(setup.latency).with_timeouts(setup.rules.timeouts)
+fn engine(setup: &Setup) -> Shared {
+    match &setup.over_http {
+        Some(there) => there.engine.clone(),
+        None => Engine::shared(setup.upstream.clone()),
+    }
+}
+
+fn account(engine: &Shared, clock: &Arc<JumpingClock>, setup: &Setup, key: &str) -> Arc<dyn Upstream> {
+    let Some(there) = &setup.over_http else {
+        let account = InProcess::new(engine.clone(), clock.clone(), key);
+        return Arc::new(account.with_latency(setup.latency).with_timeouts(setup.rules.timeouts));
+    };
+    let key = ApiKey::new(key).expect("tests have good keys");
+    Arc::new(Phygitals::new(&there.base, key, setup.rules.timeouts, clock.clone()).expect("the base is a URL"))
 }
 
 fn configured(partner: &PartnerId, upstream: &Arc<Double>, setup: &Setup) -> Partner {

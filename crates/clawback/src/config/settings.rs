@@ -7,7 +7,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use clawback_domain::{
     Money, PackId,
-    poll::{PollRules, Timeouts},
+    poll::{PollRules, ReconcileRules, Timeouts},
     purchase::Rules,
 };
 
@@ -25,7 +25,7 @@ pub struct Settings {
     pub sell: Option<Sell>,
     pub timeouts: Timeouts,
     pub poll: PollRules,
-    pub reconcile: Reconcile,
+    pub reconcile: ReconcileRules,
     pub max_wait: Duration,
     pub warnings: Option<Warnings>,
     pub exclusive: bool,
@@ -39,14 +39,6 @@ pub struct Settings {
 pub struct Sell {
     pub concurrency: u32,
     pub rate_per_second: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reconcile {
-    pub first: Duration,
-    pub max: Duration,
-    pub clock_skew: Duration,
-    pub window: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +83,13 @@ pub struct Pack {
 impl Settings {
     /// What the purchase machine must know.
     pub fn rules(&self) -> Rules {
-        Rules { poll: self.poll, timeouts: self.timeouts, first_look: self.reconcile.first, max_wait: self.max_wait }
+        Rules {
+            poll: self.poll,
+            timeouts: self.timeouts,
+            reconcile: self.reconcile,
+            max_wait: self.max_wait,
+            exclusive: self.exclusive,
+        }
     }
 
     /// Reads every key but those that name the partner and its secrets. `secret` reads one of the latter by its key.
@@ -113,7 +111,7 @@ impl Settings {
                 })
                 .unwrap_or(rules.poll),
             // Read below: its window depends on the poll deadline.
-            reconcile: Reconcile { first: rules.first_look, max: MINUTE, clock_skew: 30 * SECOND, window: MINUTE },
+            reconcile: rules.reconcile,
             max_wait: reader.duration("max_wait", "how long a command may wait before it is called", rules.max_wait, LONG),
             warnings: reader.table("warnings", "before a buyback window shuts (not used yet)", When::Unless, read_warnings),
             exclusive: reader.flag("exclusive", "Clawback alone buys with this key", true),
@@ -135,11 +133,10 @@ impl Settings {
         let window = settings.poll.deadline.mul_f64(1.5);
         let reconcile = reader
             .table("reconcile", "how an unknown outcome is looked into", When::Always, |reader| read_reconcile(reader, window));
-        Self { reconcile: reconcile.unwrap_or(Reconcile { window, ..settings.reconcile }), ..settings }
+        Self { reconcile: reconcile.unwrap_or(ReconcileRules { window, ..settings.reconcile }), ..settings }
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Prefetch is a multiple of it, and AMQP counts prefetch in 16 bits.
@@ -182,11 +179,12 @@ fn read_poll(reader: &mut Reader<'_>, built_in: PollRules) -> PollRules {
     rules
 }
 
-fn read_reconcile(reader: &mut Reader<'_>, window: Duration) -> Reconcile {
-    let reconcile = Reconcile {
-        first: reader.duration("first", "the wait before the first look", Rules::default().first_look, SHORT),
-        max: reader.duration("max", "the longest wait between two looks", MINUTE, SHORT),
-        clock_skew: reader.duration("clock_skew", "by how much the upstream's clock may be off", 30 * SECOND, SHORT),
+fn read_reconcile(reader: &mut Reader<'_>, window: Duration) -> ReconcileRules {
+    let built_in = ReconcileRules::default();
+    let reconcile = ReconcileRules {
+        first: reader.duration("first", "the wait before the first look; it doubles from there", built_in.first, SHORT),
+        max: reader.duration("max", "the longest wait between two looks", built_in.max, SHORT),
+        clock_skew: reader.duration("clock_skew", "by how much the upstream's clock may be off", built_in.clock_skew, SHORT),
         window: reader.duration("window", "how long to look; 1.5 × poll.deadline unless given", window, LONG),
     };
     if reconcile.first > reconcile.max {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use clawback_domain::{Clock, PartnerId, PurchaseId, purchase::StateName};
+use clawback_domain::{
+    Clock, PartnerId, PurchaseId,
+    purchase::{State, StateName},
+};
 use clawback_sandbox::Ledger;
 use clawback_store::Store;
 use serde_json::{Value, json};
@@ -14,6 +17,8 @@ use crate::{failure::Failure, verbs::show::Story};
 pub struct Tally {
     pub purchases: u64,
     pub fulfilled: u64,
+    /// Of these found in the inventory, for the answer of their call was lost.
+    pub recovered: u64,
     pub failed: u64,
     pub review: u64,
     /// Neither ended nor in review.
@@ -26,7 +31,7 @@ pub struct Counted {
     /// Bought upstream, and we do not say so; or said to be bought, and not so.
     pub lost: u64,
     pub bought_twice: u64,
-    /// Purchases in review that the ledger has: what a full reconciliation would find again.
+    /// Purchases in review that the ledger has: several may have bought what is there.
     pub bought_in_review: u64,
     pub took: Took,
 }
@@ -46,18 +51,20 @@ impl Counted {
             took,
         };
         for asked in &workload.asked {
-            let state = plant.store.purchase(asked.purchase).await?.map(|purchase| purchase.state.name());
+            let purchase = plant.store.purchase(asked.purchase).await?;
             let is_bought = bought.remove(&Some(asked.purchase)).is_some();
-            counted.add(&asked.partner, state, is_bought);
+            counted.add(&asked.partner, purchase.as_ref().map(|purchase| &purchase.state), is_bought);
         }
         // What is left was bought for no purchase of ours.
         counted.lost += bought.values().sum::<u64>();
         Ok(counted)
     }
 
-    fn add(&mut self, partner: &PartnerId, state: Option<StateName>, is_bought: bool) {
+    fn add(&mut self, partner: &PartnerId, state: Option<&State>, is_bought: bool) {
         let tally = self.by_partner.entry(partner.clone()).or_default();
         tally.purchases += 1;
+        tally.recovered += u64::from(state.is_some_and(is_recovered));
+        let state = state.map(State::name);
         match state {
             Some(StateName::Fulfilled) => tally.fulfilled += 1,
             Some(StateName::Failed) => tally.failed += 1,
@@ -80,6 +87,7 @@ impl Counted {
         self.by_partner.values().fold(Tally::default(), |sum, tally| Tally {
             purchases: sum.purchases + tally.purchases,
             fulfilled: sum.fulfilled + tally.fulfilled,
+            recovered: sum.recovered + tally.recovered,
             failed: sum.failed + tally.failed,
             review: sum.review + tally.review,
             open: sum.open + tally.open,
@@ -90,7 +98,7 @@ impl Counted {
         let total = self.total();
         let seconds = self.took.all.as_secs_f64();
         json!({
-            "purchases": total.purchases, "fulfilled": total.fulfilled, "failed": total.failed, "review": total.review,
+            "purchases": total.purchases, "fulfilled": total.fulfilled, "recovered": total.recovered, "failed": total.failed, "review": total.review,
             "open": total.open, "sellbacks": 0, "warned_items": 0, "events": self.events, "lost": self.lost,
             "bought_twice": self.bought_twice, "seconds": round(seconds),
             "purchases_per_second": round(total.purchases as f64 / seconds.max(0.001)),
@@ -121,7 +129,11 @@ fn times_bought(ledger: &Ledger) -> BTreeMap<Option<PurchaseId>, u64> {
     times
 }
 
-/// The fulfilled purchase to which most happened.
+fn is_recovered(state: &State) -> bool {
+    matches!(state, State::Fulfilled(fulfilled) if fulfilled.recovered)
+}
+
+/// The fulfilled purchase to which most happened; one that was recovered before all others.
 ///
 /// # Errors
 /// The store's.
@@ -129,7 +141,7 @@ pub async fn a_story(store: &dyn Store, workload: &Workload, clock: &dyn Clock) 
     let mut longest = None;
     for asked in &workload.asked {
         let Some(purchase) = store.purchase(asked.purchase).await? else { continue };
-        let happened = (purchase.attempts, purchase.version);
+        let happened = (is_recovered(&purchase.state), purchase.attempts, purchase.version);
         let longer = longest.as_ref().is_none_or(|(most, _)| *most < happened);
         if purchase.state.name() == StateName::Fulfilled && longer {
             longest = Some((happened, purchase));

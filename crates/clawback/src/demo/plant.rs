@@ -8,7 +8,7 @@ use clawback_broker::{
 };
 use clawback_domain::{
     Clock, EventId, PartnerId,
-    poll::{PollRules, Timeouts},
+    poll::{PollRules, ReconcileRules, Timeouts},
     purchase::Rules,
 };
 use clawback_phygitals::{ApiKey, Phygitals};
@@ -142,7 +142,13 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
         id: PartnerId::new(name).map_err(Failure::failed)?,
         upstream: Arc::new(client.map_err(Failure::failed)?),
         limits: Limits { concurrency: 64, poll_concurrency: 256, rate_per_second: RATE },
-        rules: Rules { poll, timeouts, first_look: SETTLE, max_wait: 60 * second },
+        rules: Rules {
+            poll,
+            timeouts,
+            reconcile: ReconcileRules { first: SETTLE, max: 2 * second, window: 10 * second, ..ReconcileRules::default() },
+            max_wait: 60 * second,
+            exclusive: true,
+        },
         closed: false,
     })
 }

@@ -45,21 +45,25 @@ pub fn verdict(counted: &Counted) -> String {
         total.purchases,
         ended as f64 / most.max(0.001),
         counted.events,
-        reviews(counted, total.review),
+        doubts(counted, total),
         counted.lost,
         counted.bought_twice,
     )
 }
 
-/// Why some are in review: that is the point, not a flaw.
-fn reviews(counted: &Counted, review: u64) -> String {
-    match review {
-        0 => String::new(),
-        _ => format!(
-            "Of {review} calls the answer was lost; {} of them had bought. Calling again could buy twice, so nobody did: once the \
-             calls had\nsurely ended, after {:.1} s, the inventory was read, and they wait for a person, in review.\n",
-            counted.bought_in_review,
-            counted.took.all.as_secs_f64(),
-        ),
+/// What became of the calls whose answer was lost: that is the point.
+fn doubts(counted: &Counted, Tally { recovered, review, .. }: Tally) -> String {
+    let in_doubt = recovered + review;
+    if in_doubt == 0 {
+        return String::new();
     }
+    let waiting = match (review, counted.bought_in_review) {
+        (0, _) => String::new(),
+        (_, 0) => format!(" In review, for a person: {review};\nof these nothing has appeared, which proves nothing."),
+        (_, bought) => format!(" In review, for a person: {review};\nthe ledger says that {bought} of these were bought."),
+    };
+    format!(
+        "Of {in_doubt} calls nobody knew whether they had bought. Calling again could buy twice, so nobody did: the inventory was \
+         read,\nand {recovered} were recovered from it.{waiting}\n"
+    )
 }

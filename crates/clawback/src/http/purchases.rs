@@ -167,6 +167,7 @@ pub async fn list(
         request: wanted.request_id,
         created_before: None,
         after: wanted.after.as_ref().map(read).transpose()?,
+        oldest_first: false,
         limit,
     };
     let purchases = api.store.purchases(filter).await?;

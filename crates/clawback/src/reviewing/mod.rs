@@ -8,7 +8,7 @@ mod words;
 
 use clawback_domain::{
     Clock, ItemId, PackId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
-    change::Change,
+    change::{Change, Ruling},
     item::Item,
     purchase::{Decision, Happened, HappenedName, Purchase, Resolution, Review, Rules, State, StateName, Transition, decide},
     reason::ReviewCode,
@@ -67,27 +67,41 @@ pub struct Listed {
 /// Rows read at once: each carries its evidence.
 const PAGE: u32 = 500;
 
-/// The `limit` purchases that have been in review for the longest time. The store pages by when a purchase was accepted, so all
-/// of them are read and only the oldest are kept.
+/// The `limit` purchases that have been in review for the longest time. The store pages by when a purchase was accepted; no review
+/// is older than its purchase, so reading ends where all that follow were accepted after the last one to be listed.
 ///
 /// # Errors
 /// The store's.
 pub async fn list(store: &dyn Store, partner: Option<&PartnerId>, limit: u32) -> Result<Listed, StoreError> {
-    let mut listed = Listed::default();
+    let mut listed = Listed { reviews: Vec::new(), total: count(store, partner).await? };
+    let oldest_first = Filter {
+        partner: partner.cloned(),
+        state: Some(StateName::Review),
+        oldest_first: true,
+        limit: PAGE,
+        ..Filter::default()
+    };
     let mut after = None;
     loop {
-        let filter =
-            Filter { partner: partner.cloned(), state: Some(StateName::Review), after, limit: PAGE, ..Filter::default() };
-        let page = store.purchases(filter).await?;
-        listed.total += page.len();
+        let page = store.purchases(Filter { after, ..oldest_first.clone() }).await?;
         listed.reviews.extend(page.iter().filter_map(ListedReview::of));
         listed.reviews.sort_by_key(|review| (review.since, review.purchase_id));
         listed.reviews.truncate(limit as usize);
+        let youngest = listed.reviews.last().filter(|_| listed.reviews.len() == limit as usize).map(|review| review.since);
         match page.last() {
-            Some(last) if page.len() == PAGE as usize => after = Some((last.created_at, last.id)),
+            Some(last) if page.len() == PAGE as usize && youngest.is_none_or(|youngest| last.created_at <= youngest) => {
+                after = Some((last.created_at, last.id));
+            }
             Some(_) | None => return Ok(listed),
         }
     }
+}
+
+async fn count(store: &dyn Store, partner: Option<&PartnerId>) -> Result<usize, StoreError> {
+    let counts = store.counts().await?.into_iter();
+    let wanted =
+        |(of, state): &(PartnerId, StateName)| *state == StateName::Review && partner.is_none_or(|partner| partner == of);
+    Ok(counts.filter(|(key, _)| wanted(key)).map(|(_, count)| count as usize).sum())
 }
 
 /// How a review shall end, as a person says it: exactly one of them.
@@ -151,7 +165,10 @@ pub async fn resolve(
             Ok(transition) => transition,
             Err(resolved) => return Ok(resolved),
         };
-        let change = Change::of(&purchase, transition, HappenedName::Resolved, None);
+        // A person's word gives or denies items as a verdict does: no two are given the same.
+        let case = store.case(&purchase.partner, &purchase.command.user_id).await?;
+        let ruling = Some(Ruling { case: case.version, retried: word.resolution == Resolution::Retry });
+        let change = Change { ruling, ..Change::of(&purchase, transition, HappenedName::Resolved, None) };
         let (after, entry) = (change.after.clone(), change.entry.clone());
         match store.apply(change).await {
             Ok(Applied::Committed) => return Ok(Resolved::Done(Box::new(after))),

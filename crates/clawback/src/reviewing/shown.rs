@@ -2,7 +2,7 @@
 
 use clawback_domain::{
     Time,
-    evidence::{Evidence, Look},
+    evidence::Evidence,
     purchase::{Purchase, Rules, StateName},
 };
 use clawback_store::{Store, StoreError};
@@ -12,10 +12,7 @@ use super::{
     ListedReview, review,
     words::{self, Choice},
 };
-use crate::{
-    output::{self, printable},
-    verbs::show::Story,
-};
+use crate::{evidence, output::printable, verbs::show::Story};
 
 pub struct Shown {
     story: Story,
@@ -33,7 +30,7 @@ impl Shown {
         Ok(Self {
             state: purchase.state.name(),
             review: ListedReview::of(&purchase),
-            evidence: review(&purchase).and_then(|review| review.evidence.clone()),
+            evidence: review(&purchase).and_then(|review| review.evidence.as_deref().cloned()),
             choices: choices.unwrap_or_default(),
             story: Story::read(store, purchase, now).await?,
         })
@@ -43,7 +40,7 @@ impl Shown {
     pub fn object(&self) -> Value {
         let mut object = self.story.object();
         let looks = self.evidence.iter().flat_map(|evidence| &evidence.looks);
-        let looks: Vec<_> = looks.map(|look| json!({ "at": look.at, "showed": words::look(look) })).collect();
+        let looks: Vec<_> = looks.map(|look| json!({ "at": look.at, "showed": evidence::look(look) })).collect();
         object["review"] = match &self.review {
             None => Value::Null,
             Some(review) => json!({
@@ -62,7 +59,6 @@ impl Shown {
         };
         let since = review.since.format("%Y-%m-%d %H:%M:%SZ");
         text.push_str(&format!("\nin doubt since {since} ({})\n  {}\n", review.code, words::doubt(review.code)));
-        text.push_str(&self.evidence_text());
         text.push_str("\nwhat can be done\n");
         for Choice { choice, when, command } in &self.choices {
             text.push_str(&format!("  {choice}: {}\n", printable(when)));
@@ -71,11 +67,5 @@ impl Shown {
             }
         }
         text
-    }
-
-    fn evidence_text(&self) -> String {
-        let Some(evidence) = &self.evidence else { return "\nthe inventory was not read for it yet\n".into() };
-        let row = |look: &Look| [look.at.format("%Y-%m-%d %H:%M:%S").to_string(), words::look(look)];
-        format!("\n{}", output::table(["looked at", "what the inventory showed"], evidence.looks.iter().map(row)))
     }
 }

@@ -2,7 +2,6 @@
 
 use clawback_domain::{
     Time,
-    evidence::Look,
     purchase::{Purchase, Resolution, Review, Rules},
     reason::ReviewCode,
 };
@@ -25,20 +24,6 @@ pub fn doubt(code: ReviewCode) -> &'static str {
         }
         ReviewCode::ItemMismatch => "What the upstream says of this purchase and what its inventory shows do not go together.",
     }
-}
-
-/// What one reading of the inventory showed.
-pub fn look(look: &Look) -> String {
-    if !look.good {
-        return format!("proves nothing: {}", look.note);
-    }
-    let known = match look.missing {
-        0 => "everything known before is there".into(),
-        missing => format!("{missing} known before not shown, so that absence proves nothing"),
-    };
-    let ids: Vec<_> = look.unexplained.iter().map(|item| item.as_str()).collect();
-    let listed = format!("{} listed; {known}; {}", look.listed, look.note);
-    if ids.is_empty() { listed } else { format!("{listed}: {}", ids.join(", ")) }
 }
 
 /// A way out of the review.
@@ -141,27 +126,7 @@ fn show(time: Time) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clawback_domain::ItemId;
-
     use super::*;
-
-    #[test]
-    fn a_look_is_told_in_words() {
-        let item = |name| ItemId::new(name).unwrap();
-        let good = Look {
-            at: Time::UNIX_EPOCH,
-            good: true,
-            listed: 3,
-            missing: 0,
-            unexplained: vec![item("a"), item("b")],
-            note: "2 unexplained items".into(),
-        };
-        assert_eq!(look(&good), "3 listed; everything known before is there; 2 unexplained items: a, b");
-        let short = Look { missing: 1, unexplained: Vec::new(), note: "0 unexplained items".into(), ..good.clone() };
-        assert_eq!(look(&short), "3 listed; 1 known before not shown, so that absence proves nothing; 0 unexplained items");
-        let bad = Look { good: false, note: "502".into(), ..good };
-        assert_eq!(look(&bad), "proves nothing: 502");
-    }
 
     #[test]
     fn what_the_upstream_named_is_safe_to_copy_into_a_shell() {

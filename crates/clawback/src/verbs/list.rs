@@ -57,6 +57,7 @@ pub async fn run(context: &Context, List::Purchases(flags): List) -> Result<(), 
         request: None,
         created_before: flags.older_than.map(|span| Utc::now() - span).map(clock::micros),
         after: flags.after.as_ref().map(read).transpose()?,
+        oldest_first: false,
         limit: flags.limit,
     };
     let setup = context.setup(Needs::NOTHING)?;

@@ -7,7 +7,7 @@ use clawback_domain::{
     item::Pull,
     pause::{CommandKind, Pause},
     purchase::{Purchase, State},
-    resource::Resource,
+    resource::{Resource, evidence_of},
     timeline::Entry,
 };
 use clawback_store::{AttemptRecord, Store, StoreError};
@@ -18,6 +18,7 @@ use crate::{
     clock::SystemClock,
     config::{Needs, show_duration},
     context::Context,
+    evidence,
     failure::Failure,
     output::{self, printable},
 };
@@ -101,6 +102,10 @@ impl Story {
         if !self.attempts.is_empty() {
             text.push('\n');
             text.push_str(&output::table(["call", "began", "answer"], self.attempts.iter().map(attempt_row)));
+        }
+        if let Some(known) = evidence_of(&self.purchase.state) {
+            text.push('\n');
+            text.push_str(&evidence::text(known));
         }
         if !self.pulls.is_empty() {
             text.push('\n');

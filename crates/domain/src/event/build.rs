@@ -62,7 +62,7 @@ pub fn fulfilled(subject: &Subject<'_>, fulfilled: &Fulfilled<'_>) -> Event {
     subject.head(EventType::PurchaseFulfilled).finish(data)
 }
 
-pub fn failed(subject: &Subject<'_>, failure: &Failure) -> Event {
+pub fn failed(subject: &Subject<'_>, failure: &Failure, evidence: Option<&Evidence>) -> Event {
     let command = subject.command;
     let data = FailedData {
         request_id: command.request_id.clone(),
@@ -72,6 +72,7 @@ pub fn failed(subject: &Subject<'_>, failure: &Failure) -> Event {
         pack_id: command.pack_id.clone(),
         amount: command.amount,
         reason: Cow::Borrowed(failure),
+        evidence: evidence.map(Cow::Borrowed),
     };
     subject.head(EventType::PurchaseFailed).finish(data)
 }

@@ -46,6 +46,9 @@ pub struct FailedData<'a> {
     pub pack_id: PackId,
     pub amount: u32,
     pub reason: Cow<'a, Failure>,
+    /// Only when it was concluded from the inventory: how that was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Cow<'a, Evidence>>,
 }
 
 /// A person must decide, or time. A final event may still follow.

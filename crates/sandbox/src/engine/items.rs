@@ -22,6 +22,8 @@ use crate::{
 pub struct Holdings {
     pub user_id: String,
     pub items: Vec<HeldPull>,
+    /// The upstream's clock.
+    pub at: Time,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +46,7 @@ impl Engine {
                 _ => (),
             }
             let items = engine.held_by(call.account, user_id, at).ok_or(outcome::USER_NOT_FOUND)?;
-            Ok(Holdings { user_id: user_id.to_owned(), items })
+            Ok(Holdings { user_id: user_id.to_owned(), items, at: call.now })
         })
     }
 

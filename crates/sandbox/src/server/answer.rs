@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clawback_domain::Time;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
     http::response::Builder,
 };
 use tokio::time::sleep;
@@ -149,7 +150,10 @@ impl Call<'_> {
 
 async fn respond(server: &Server, outcome: Outcome<String>, path: &str) -> Result {
     match outcome {
-        Outcome::Success(body) => Ok(json(200, body)),
+        Outcome::Success(body) => {
+            let now = server.engine.lock().time(server.now());
+            Ok(finish(json_head(200).header(DATE, http_date(now)), Answer::whole(body)))
+        }
         Outcome::Error(refusal) => Ok(error(&refusal)),
         Outcome::CutBody(body) => Ok(finish(json_head(200), Answer::cut(body))),
         Outcome::Rubbish => Ok(finish(html_head(), Answer::whole(RUBBISH))),
@@ -178,6 +182,11 @@ fn json(status: u16, body: impl Into<Bytes>) -> Response<Answer> {
 
 fn json_head(status: u16) -> Builder {
     Response::builder().status(status).header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+}
+
+/// Ours, and not the machine's: the clock may have been moved.
+fn http_date(now: Time) -> String {
+    now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn html_head() -> Builder {

@@ -31,6 +31,8 @@ impl Tables {
             books.found.insert(first.finding.code(), found.len() as u64);
             books.differences.extend(found.into_iter().take(MOST_NAMED as usize));
         }
+        let (found, items) = self.orphans.count(scope.since);
+        books.tell_orphans(found, items, self.orphans.found_since(scope.since, MOST_NAMED));
         books
     }
 
@@ -50,6 +52,18 @@ impl Tables {
         for row in self.attempts.of(purchase.id) {
             sums.attempts += 1;
             sums.sessions += u64::from(row.fact.as_ref().is_some_and(|fact| matches!(fact.answer, Answer::Done { .. })));
+        }
+        let paid = match &purchase.state {
+            State::Fulfilled(_) => true,
+            State::Failed { .. } => false,
+            state => state.session().is_some(),
+        };
+        if paid {
+            let last = self.attempts.of(purchase.id).iter().find(|row| row.attempt.number == purchase.attempts);
+            let price = last.and_then(|row| row.attempt.price);
+            sums.paid += 1;
+            sums.paid_known += u64::from(price.is_some());
+            sums.spent += price.map_or(0, |price| i128::from(price.millionths()));
         }
         for pull in self.shelf.pulls(purchase.id) {
             sums.pulls += 1;

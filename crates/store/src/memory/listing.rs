@@ -23,6 +23,8 @@ pub(super) struct Shelf {
     created: BTreeSet<(Time, PurchaseId)>,
     /// Accepted and waiting for something, oldest first.
     waiting: BTreeSet<(Time, PurchaseId)>,
+    /// Not final, oldest first.
+    open: BTreeMap<(PartnerId, UserId), BTreeSet<(Time, PurchaseId)>>,
     entries: BTreeMap<(PurchaseId, i64), Entry>,
     pulls: BTreeMap<(PurchaseId, u32), Pull>,
     drawn: BTreeMap<(PartnerId, UserId), OldestFirst>,
@@ -51,6 +53,12 @@ impl Shelf {
         self.waiting.iter().map(|(_, id)| &self.purchases[id])
     }
 
+    /// Those that are not final, oldest first.
+    pub(super) fn open_of_user(&self, partner: &PartnerId, user: &UserId) -> Vec<&Purchase> {
+        let open = self.open.get(&(partner.clone(), user.clone())).into_iter().flatten();
+        open.map(|(_, id)| &self.purchases[id]).collect()
+    }
+
     /// Inserts or replaces a row, and keeps the indexes.
     pub(super) fn put(&mut self, purchase: Purchase) {
         let (id, created) = (purchase.id, (purchase.created_at, purchase.id));
@@ -62,6 +70,12 @@ impl Shelf {
             self.waiting.insert(created);
         } else {
             self.waiting.remove(&created);
+        }
+        let open = self.open.entry((purchase.partner.clone(), purchase.command.user_id.clone())).or_default();
+        if purchase.due_at.is_some() {
+            open.insert(created);
+        } else {
+            open.remove(&created);
         }
         if !self.purchases.contains_key(&id) {
             self.created.insert(created);
@@ -87,13 +101,15 @@ impl Shelf {
             let row = self.by_request(partner, request).filter(|row| fits(filter, row));
             return row.into_iter().take(filter.limit as usize).cloned().collect();
         }
-        let end = match (filter.after, filter.created_before) {
-            (Some(after), _) => Bound::Excluded(after),
-            (None, Some(before)) => Bound::Excluded((before, PurchaseId(Uuid::nil()))),
-            (None, None) => Bound::Unbounded,
+        let after = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = |places: &mut dyn Iterator<Item = &(Time, PurchaseId)>| {
+            let rows = places.map(|(_, id)| &self.purchases[id]).filter(|row| fits(filter, row));
+            rows.take(filter.limit as usize).cloned().collect()
         };
-        let newest_first = self.created.range((Bound::Unbounded, end)).rev().map(|(_, id)| &self.purchases[id]);
-        newest_first.filter(|row| fits(filter, row)).take(filter.limit as usize).cloned().collect()
+        match filter.oldest_first {
+            true => page(&mut self.created.range((after, Bound::Unbounded))),
+            false => page(&mut self.created.range((Bound::Unbounded, after)).rev()),
+        }
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -110,6 +126,10 @@ impl Shelf {
 
     pub(super) fn pulls(&self, id: PurchaseId) -> Vec<Pull> {
         self.pulls.range((id, 0)..=(id, u32::MAX)).map(|(_, pull)| pull.clone()).collect()
+    }
+
+    pub(super) fn pull_mut(&mut self, purchase: PurchaseId, position: u32) -> Option<&mut Pull> {
+        self.pulls.get_mut(&(purchase, position))
     }
 
     pub(super) fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Vec<Pull> {
@@ -141,5 +161,5 @@ fn fits(filter: &Filter, row: &Purchase) -> bool {
         && filter.user.as_ref().is_none_or(|user| *user == row.command.user_id)
         && filter.request.as_ref().is_none_or(|request| *request == row.command.request_id)
         && filter.created_before.is_none_or(|before| row.created_at < before)
-        && filter.after.is_none_or(|after| place < after)
+        && filter.after.is_none_or(|after| if filter.oldest_first { place > after } else { place < after })
 }

@@ -36,9 +36,10 @@ impl Tables {
 
     pub(super) fn apply(&mut self, change: Change) -> Result<Applied, StoreError> {
         text::check_change(&change)?;
-        let Change { after, attempt, fact, pulls, event, entry } = change;
+        let Change { after, attempt, fact, pulls, event, entry, ruling } = change;
         let fitting = self.shelf.get(after.id).filter(|row| row.version + 1 == after.version).cloned();
-        let Some(before) = fitting else {
+        let upheld = ruling.is_none_or(|ruling| self.cases.fits(&after, ruling));
+        let Some(before) = fitting.filter(|_| upheld) else {
             fact.into_iter().for_each(|fact| self.write_fact(fact));
             return Ok(Applied::Lost);
         };
@@ -50,6 +51,7 @@ impl Tables {
         rules::event(&before, &after, event.as_ref(), &self.log)?;
 
         fact.into_iter().for_each(|fact| self.write_fact(fact));
+        ruling.into_iter().for_each(|ruling| self.cases.rule(&after, ruling));
         if let Some(attempt) = attempt {
             self.attempts.begin(after.id, attempt);
         }

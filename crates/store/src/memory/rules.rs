@@ -3,7 +3,7 @@
 
 use clawback_domain::{
     event::Event,
-    item::Pull,
+    item::{Pull, Sight},
     purchase::{Attempt, Purchase, State, StateName},
     timeline::Entry,
 };
@@ -77,6 +77,7 @@ pub(super) fn pulls(after: &Purchase, pulls: &[Pull], shelf: &Shelf) -> Rule {
     must(pulls.is_empty() || after.state.name() == StateName::Fulfilled, "only a fulfilled purchase has pulls")?;
     must(pulls.iter().all(|pull| pull.purchase == after.id && pull.partner == after.partner), "a pull is its purchase's")?;
     must(pulls.is_sorted_by(|a, b| a.position < b.position), "pulls stand in order")?;
+    must(pulls.iter().all(|pull| pull.sight == Sight::default()), "a pull is drawn before any look shows it")?;
     must(!pulls.iter().any(|pull| shelf.has_pull(pull)), "a pull is drawn once")
 }
 

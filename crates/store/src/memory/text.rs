@@ -69,10 +69,13 @@ fn check_purchase(purchase: &Purchase) -> Clean {
         State::Reconciling(doubt) => check(&doubt.why),
         State::Review(review) => {
             check(&review.message)?;
-            review.evidence.iter().try_for_each(check_evidence)
+            review.evidence.as_deref().map_or(Ok(()), check_evidence)
         }
-        State::Fulfilled(fulfilled) => fulfilled.evidence.iter().try_for_each(check_evidence),
-        State::Failed { failure, .. } => check(&failure.message),
+        State::Fulfilled(fulfilled) => fulfilled.evidence.as_deref().map_or(Ok(()), check_evidence),
+        State::Failed { failure, evidence, .. } => {
+            check(&failure.message)?;
+            evidence.as_deref().map_or(Ok(()), check_evidence)
+        }
     }
 }
 

@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use clawback_domain::{PartnerId, Time, purchase::StateName};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait, TryGetable, Value};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+    TransactionTrait, TryGetable, Value,
+};
 
-use super::{Sql, failure::reading, json};
+use super::{Sql, entity::orphans, failure::reading, json, purchases::all};
 use crate::{
     StoreError,
     audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, Scope, Sums, UNSENT},
@@ -44,6 +47,7 @@ impl Sql {
         for check in checks(self.is_postgres()) {
             self.find(&tx, &check, since, scope.now, &mut books).await?;
         }
+        self.find_orphans(&tx, since, &mut books).await?;
         tx.rollback().await.map_err(reading)?;
         Ok(books)
     }
@@ -85,6 +89,19 @@ impl Sql {
             let sums = books.partners.entry(partner(&row)?).or_default();
             (sums.attempts, sums.sessions) = (count(&row, "attempts")?, count(&row, "sessions")?);
         }
+        // A purchase was paid for once, by the last of its attempts: only what did nothing is tried again.
+        let paid = "SELECT p.partner, count(*) AS paid, count(a.price) AS known,
+                CAST(coalesce(sum(a.price / 1000000), 0) AS bigint) AS whole,
+                CAST(coalesce(sum(a.price % 1000000), 0) AS bigint) AS millionths
+            FROM purchases p LEFT JOIN attempts a ON a.purchase = p.id AND a.number = p.attempts
+            WHERE p.created_at >= $1 AND (p.state = 'fulfilled' OR (p.session_id IS NOT NULL AND p.state <> 'failed'))
+            GROUP BY p.partner";
+        for row in self.rows(tx, paid.into(), vec![since.into()]).await? {
+            let sums = books.partners.entry(partner(&row)?).or_default();
+            (sums.paid, sums.paid_known) = (count(&row, "paid")?, count(&row, "known")?);
+            let (whole, millionths): (i64, i64) = (get(&row, "whole")?, get(&row, "millionths")?);
+            sums.spent = i128::from(whole) * 1_000_000 + i128::from(millionths);
+        }
         let pulls = format!(
             "SELECT partner, count(*) AS pulls, count(price) AS priced, {whole} AS whole, {millionths} AS millionths
             FROM (SELECT p.partner, {price} AS price FROM pulls d JOIN purchases p ON p.id = d.purchase
@@ -120,6 +137,20 @@ impl Sql {
             let partner = get::<Option<String>>(row, "partner")?.map(|text| parse_partner(&text)).transpose()?;
             books.differences.push(Difference { subject: get(row, "subject")?, partner, finding: (check.finding)(row)? });
         }
+        Ok(())
+    }
+
+    async fn find_orphans(&self, tx: &DatabaseTransaction, since: Time, books: &mut Books) -> Result<(), StoreError> {
+        let counted = "SELECT count(*) AS found, CAST(coalesce(sum(count), 0) AS bigint) AS items FROM orphans
+            WHERE found_at >= $1";
+        let oldest_first = orphans::Entity::find()
+            .filter(orphans::Column::FoundAt.gte(since))
+            .order_by(orphans::Column::FoundAt, Order::Asc)
+            .order_by(orphans::Column::Id, Order::Asc)
+            .limit(u64::from(MOST_NAMED));
+        let counted = self.rows(tx, counted.into(), vec![since.into()]).await?;
+        let Some(row) = counted.first() else { return Ok(()) };
+        books.tell_orphans(count(row, "found")?, count(row, "items")?, all(oldest_first.all(tx).await)?);
         Ok(())
     }
 

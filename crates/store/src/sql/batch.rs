@@ -1,8 +1,8 @@
 //! Who goes into which batch: pure, so that its rules are tested without a database.
 //!
 //! A batch never holds two writes to one row. Two inserts of one key would both be told that they inserted, and would both call;
-//! of two transitions of one row the database applies one, and both callers would believe. The later write waits for the next batch,
-//! and whatever else touches its rows waits behind it.
+//! of two transitions of one row the database applies one, and both callers would believe; of two rulings about one user likewise. The
+//! later write waits for the next batch, and whatever else touches its rows waits behind it.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -10,8 +10,9 @@ use std::{
 };
 
 use clawback_domain::{
-    AttemptToken, PurchaseId,
+    AttemptToken, PartnerId, PurchaseId, UserId,
     change::{Change, Fact, Insertion},
+    purchase::Purchase,
 };
 
 use crate::{Draft, Sent};
@@ -32,10 +33,11 @@ pub enum Write {
 }
 
 /// What one write may hold only once in a batch. Marks of events are no keys: the first mark stands, within a batch too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Purchase(PurchaseId),
     Attempt(AttemptToken),
+    Case(PartnerId, UserId),
 }
 
 impl Write {
@@ -54,11 +56,28 @@ impl Write {
         purchase.map(Key::Purchase).into_iter().chain([begun, answered].into_iter().flatten().map(Key::Attempt))
     }
 
-    /// Nothing joins it any more.
-    pub fn close(&mut self) {
+    /// The case of its ruling, once nothing joins it any more.
+    fn case(&self) -> Option<Key> {
+        let Write::Apply(change) = self else { return None };
+        let Purchase { partner, command, .. } = &change.after;
+        change.ruling.map(|_| Key::Case(partner.clone(), command.user_id.clone()))
+    }
+
+    fn close(&mut self) {
         if let Write::Draft(draft) = self {
             *self = Write::Apply(draft.take());
         }
+    }
+
+    /// Whether it may join a batch that has touched these. Every key is taken, also those of a write that has to wait: nothing that
+    /// came after it may overtake it.
+    fn claim(&mut self, touched: &mut HashSet<Key>) -> bool {
+        if self.keys().filter(|key| !touched.insert(key.clone())).count() > 0 {
+            return false;
+        }
+        // Whatever joins a draft is of the same purchase and its attempts, but it may bring a ruling: so that is asked last.
+        self.close();
+        self.case().is_none_or(|case| touched.insert(case))
     }
 
     fn rows(&self) -> usize {
@@ -73,18 +92,16 @@ impl Write {
 }
 
 /// Takes the next batch out of what is waiting, in order of arrival; `write` tells what an element wants written. What must not
-/// share the batch stays, in order.
-pub fn compose<T>(waiting: &mut VecDeque<T>, write: impl Fn(&T) -> &Write) -> Vec<T> {
+/// share the batch stays, in order. Nothing joins the drafts of the batch any more.
+pub fn compose<T>(waiting: &mut VecDeque<T>, write: impl Fn(&mut T) -> &mut Write) -> Vec<T> {
     let mut batch = Vec::new();
     let mut rows = 0;
     let mut touched = HashSet::new();
     let mut later = VecDeque::new();
     while rows < MOST_ROWS {
-        let Some(next) = waiting.pop_front() else { break };
-        // Every key is taken, also those of a write that has to wait: nothing that came after it may overtake it.
-        let taken = write(&next).keys().filter(|key| !touched.insert(*key)).count();
-        if taken == 0 {
-            rows += write(&next).rows();
+        let Some(mut next) = waiting.pop_front() else { break };
+        if write(&mut next).claim(&mut touched) {
+            rows += write(&mut next).rows();
             batch.push(next);
         } else {
             later.push_back(next);
@@ -97,7 +114,14 @@ pub fn compose<T>(waiting: &mut VecDeque<T>, write: impl Fn(&T) -> &Write) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use clawback_domain::{SessionId, Time, answer::Answer};
+    use clawback_domain::{
+        PackId, RequestId, SessionId, Time,
+        answer::Answer,
+        change::Ruling,
+        command::PurchaseCommand,
+        purchase::{Decision, Happened, HappenedName, Rules, decide},
+        trace::TraceContext,
+    };
     use uuid::Uuid;
 
     use super::*;
@@ -106,6 +130,32 @@ mod tests {
     fn fact(token: u128) -> Write {
         let answer = Answer::Done { session: SessionId::new("s").expect("a session"), nfts: Vec::new() };
         Write::Fact(Box::new(Fact { token: AttemptToken(Uuid::from_u128(token)), answer, at: Time::UNIX_EPOCH }))
+    }
+
+    /// A change of a purchase of its own.
+    fn change(request: &str, user: &str, ruling: Option<Ruling>) -> Change {
+        let command = PurchaseCommand {
+            request_id: RequestId::new(request).expect("a request id"),
+            user_id: UserId::new(user).expect("a user"),
+            pack_id: PackId::new("pack").expect("a pack"),
+            amount: 1,
+            not_after: None,
+            metadata: None,
+        };
+        let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).expect("a trace");
+        let partner = PartnerId::new("acme").expect("a partner");
+        let purchase = Purchase::accept(partner, command, Time::UNIX_EPOCH, trace);
+        let happened = Happened::Cancelled { by: "ann".into(), why: "a test".into() };
+        let Decision::Transition(cancelled) = decide(&purchase, happened, Time::UNIX_EPOCH, &Rules::default()) else {
+            panic!("what is accepted can be cancelled")
+        };
+        Change { ruling, ..Change::of(&purchase, *cancelled, HappenedName::Cancelled, None) }
+    }
+
+    const RULING: Option<Ruling> = Some(Ruling { case: 0, retried: false });
+
+    fn draft(request: &str, user: &str, ruling: Option<Ruling>) -> Write {
+        Write::Draft(Draft::new(change(request, user, ruling)))
     }
 
     /// Numbers its writes in order of arrival and tells the numbers of each batch.
@@ -127,6 +177,39 @@ mod tests {
     fn a_second_write_to_a_row_waits_for_the_next_batch_and_keeps_its_turn() {
         let writes = vec![fact(1), fact(1), fact(2), fact(1), fact(2)];
         assert_eq!(batches(writes), [vec![0, 2], vec![1, 4], vec![3]]);
+    }
+
+    #[test]
+    fn of_two_rulings_about_one_user_the_second_waits_for_the_next_batch() {
+        let writes = vec![
+            draft("r-0", "user-1", RULING),
+            draft("r-1", "user-1", RULING),
+            draft("r-2", "user-2", RULING),
+            draft("r-3", "user-1", None),
+            draft("r-1", "user-1", None),
+            draft("r-4", "user-1", RULING),
+        ];
+        assert_eq!(batches(writes), [vec![0, 2, 3], vec![1], vec![4, 5]]);
+    }
+
+    #[test]
+    fn a_ruling_that_has_joined_a_draft_counts() {
+        let writes: Vec<_> = ["r-0", "r-1"].map(|request| draft(request, "user-1", None)).into();
+        for write in &writes {
+            let Write::Draft(draft) = write else { unreachable!("it is a draft") };
+            let request = draft.look(|change| change.after.command.request_id.clone());
+            draft.open().expect("nothing has taken it").join(change(request.as_str(), "user-1", RULING));
+        }
+        assert_eq!(batches(writes), [[0], [1]]);
+    }
+
+    #[test]
+    fn nothing_joins_what_is_in_a_batch_and_what_waits_for_its_row_can_still_grow() {
+        let drafts = [(); 2].map(|()| Draft::new(change("r-0", "user-1", None)));
+        let mut waiting: VecDeque<_> = drafts.iter().map(|draft| Write::Draft(draft.clone())).collect();
+        let batch = compose(&mut waiting, |write| write);
+        assert!(matches!(batch[..], [Write::Apply(_)]) && matches!(waiting.make_contiguous(), [Write::Draft(_)]));
+        assert_eq!(drafts.map(|draft| draft.open().is_some()), [false, true]);
     }
 
     #[test]

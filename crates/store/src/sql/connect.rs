@@ -162,6 +162,8 @@ async fn sqlite(url: &str, options: &Options) -> Result<Databases, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(options.lock)
+        // Given hundreds of rows, SQLite would rather index them and go through the whole table than find each by the table's index.
+        .pragma("automatic_index", "OFF")
         .statement_cache_capacity(256);
     let pool = |connections| {
         PoolOptions::new()

@@ -75,8 +75,7 @@ impl Writer {
     pub async fn run(mut self) {
         let mut waiting = VecDeque::new();
         while self.gather(&mut waiting).await {
-            let mut batch = batch::compose(&mut waiting, |job: &Job| &job.write);
-            batch.iter_mut().for_each(|job| job.write.close());
+            let batch = batch::compose(&mut waiting, |job: &mut Job| &mut job.write);
             self.commit(batch).await;
         }
     }

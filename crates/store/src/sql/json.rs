@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clawback_domain::{
-    AttemptToken, PublicId, SessionId, Time, TxHash,
+    AttemptToken, Money, PublicId, SessionId, Time, TxHash,
     answer::Answer,
     evidence::Evidence,
     item::Item,
@@ -66,7 +66,9 @@ pub fn state_columns(state: &State) -> Result<StateColumns<'_>, sqlx::Error> {
         State::Reconciling(doubt) => Some(write(&ReconcilingRow::from(doubt))?),
         State::Review(review) => Some(write(&ReviewRow::from(review))?),
         State::Fulfilled(fulfilled) => Some(write(&FulfilledRow::from(fulfilled))?),
-        State::Failed { failure, .. } => Some(write(failure)?),
+        State::Failed { failure, evidence, .. } => {
+            Some(write(&FailedRow { failure: failure.clone(), evidence: evidence.clone() })?)
+        }
     };
     Ok(StateColumns { name: state.name(), waiting, session: state.session(), detail })
 }
@@ -85,8 +87,8 @@ pub fn state(name: &str, waiting: Option<&str>, session: Option<&str>, detail: O
             State::Pending(Pending { session: its_session()?, since, polls, cancelled })
         }
         StateName::Reconciling => {
-            let ReconcilingRow { attempt, why, status, since, looks } = read("detail", needed()?)?;
-            State::Reconciling(Reconciling { attempt: attempt.into(), why, status, since, looks })
+            let ReconcilingRow { attempt, why, status, since, looks, evidence } = read("detail", needed()?)?;
+            State::Reconciling(Reconciling { attempt: attempt.into(), why, status, since, looks, evidence })
         }
         StateName::Review => {
             let ReviewRow { code, message, cancelled, attempt, evidence, since } = read("detail", needed()?)?;
@@ -96,7 +98,10 @@ pub fn state(name: &str, waiting: Option<&str>, session: Option<&str>, detail: O
             let FulfilledRow { public_id, tx_hash, recovered, evidence } = read("detail", needed()?)?;
             State::Fulfilled(Fulfilled { session, public_id, tx_hash, recovered, evidence })
         }
-        StateName::Failed => State::Failed { failure: read::<Failure>("detail", needed()?)?, session },
+        StateName::Failed => {
+            let FailedRow { failure, evidence } = read("detail", needed()?)?;
+            State::Failed { failure, session, evidence }
+        }
     })
 }
 
@@ -129,19 +134,22 @@ struct AttemptRow {
     started_at: Time,
     send_by: Time,
     deadline: Time,
+    /// Millionths of a dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    price: Option<i64>,
 }
 
 impl From<&Attempt> for AttemptRow {
     fn from(attempt: &Attempt) -> Self {
-        let Attempt { number, token, started_at, send_by, deadline } = *attempt;
-        Self { number, token, started_at, send_by, deadline }
+        let Attempt { number, token, started_at, send_by, deadline, price } = *attempt;
+        Self { number, token, started_at, send_by, deadline, price: price.map(Money::millionths) }
     }
 }
 
 impl From<AttemptRow> for Attempt {
     fn from(row: AttemptRow) -> Self {
-        let AttemptRow { number, token, started_at, send_by, deadline } = row;
-        Self { number, token, started_at, send_by, deadline }
+        let AttemptRow { number, token, started_at, send_by, deadline, price } = row;
+        Self { number, token, started_at, send_by, deadline, price: price.map(Money::usd) }
     }
 }
 
@@ -165,6 +173,8 @@ struct ReconcilingRow {
     status: Option<u16>,
     since: Time,
     looks: u32,
+    #[serde(default)]
+    evidence: Option<Box<Evidence>>,
 }
 
 impl From<&Reconciling> for ReconcilingRow {
@@ -175,6 +185,7 @@ impl From<&Reconciling> for ReconcilingRow {
             status: doubt.status,
             since: doubt.since,
             looks: doubt.looks,
+            evidence: doubt.evidence.clone(),
         }
     }
 }
@@ -185,7 +196,7 @@ struct ReviewRow {
     message: String,
     cancelled: bool,
     attempt: Option<AttemptToken>,
-    evidence: Option<Evidence>,
+    evidence: Option<Box<Evidence>>,
     since: Time,
 }
 
@@ -207,7 +218,7 @@ struct FulfilledRow {
     public_id: Option<PublicId>,
     tx_hash: Option<TxHash>,
     recovered: bool,
-    evidence: Option<Evidence>,
+    evidence: Option<Box<Evidence>>,
 }
 
 impl From<&Fulfilled> for FulfilledRow {
@@ -219,6 +230,14 @@ impl From<&Fulfilled> for FulfilledRow {
             evidence: fulfilled.evidence.clone(),
         }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailedRow {
+    #[serde(flatten)]
+    failure: Failure,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Box<Evidence>>,
 }
 
 /// What an attempt brought; the outcome's name stands in a column of its own for people.

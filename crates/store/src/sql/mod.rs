@@ -2,11 +2,13 @@
 //!
 //! The way of a purchase goes through [`group_commit`]: [`batch`] says who shares a transaction, [`write`](mod@write) turns a batch
 //! into statements, [`statement`] speaks both dialects, [`failure`] says what an error means. Everything rarer goes its own way:
-//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state
-//! carries, [`migration`] the schema, [`connect`](mod@connect) the connections and their measured options.
+//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`orphans`] what
+//! unknown outcomes are settled with, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state carries, [`migration`] the
+//! schema, [`connect`](mod@connect) the connections and their measured options.
 
 mod audit;
 mod batch;
+mod cases;
 mod connect;
 mod entity;
 mod events;
@@ -14,14 +16,18 @@ mod failure;
 mod group_commit;
 mod json;
 mod letters;
+mod looks;
 mod migration;
+mod orphans;
 mod pauses;
+#[cfg(test)]
+mod plans;
 mod purchases;
 mod schema;
 mod statement;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -31,6 +37,7 @@ use clawback_domain::{
     change::{Fact, Insertion},
     clock::micros,
     event::Event,
+    evidence::{Case, Orphan, Sightings},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::Purchase,
@@ -53,7 +60,10 @@ use crate::{
     audit::{Books, Scope},
 };
 use batch::Write;
+use connect::begin_bulk;
+use failure::Failure;
 use group_commit::{Job, QUEUE, Tally, Writer};
+use statement::Step;
 use write::Done;
 
 /// A store behind SQL. Dropping it writes what was handed over; [`Store::close`] waits for that.
@@ -99,6 +109,23 @@ impl Sql {
         queue.send(Job { write, reply }).await.map_err(gone)?;
         drop(queue);
         answer.await.unwrap_or_else(|_| Err(StoreError::Unknown("the writer ended in the middle of it".into())))
+    }
+
+    /// Statements that do not see what the others write, in a transaction of their own and one at a time of those that name the same
+    /// lock; hands back the ids that each returned.
+    async fn write_alone<const N: usize>(
+        &self,
+        lock: Option<i64>,
+        steps: [Step<'_>; N],
+    ) -> Result<[HashSet<Uuid>; N], StoreError> {
+        let statement = |error| StoreError::from(Failure::of_statement(&error));
+        let mut tx = begin_bulk(&self.write).await.map_err(statement)?;
+        if let Some(key) = lock {
+            tx.lock(key).await.map_err(statement)?;
+        }
+        let ids = tx.together(steps).await.map_err(statement)?;
+        tx.commit().await.map_err(|error| Failure::of_commit(&error))?;
+        Ok(ids)
     }
 
     fn statement(&self, sql: impl Into<String>, values: Vec<sea_orm::Value>) -> Statement {
@@ -165,12 +192,32 @@ impl Store for Sql {
         self.find_pulls_of_user(partner, user).await
     }
 
+    async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
+        self.find_case(partner, user).await
+    }
+
+    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
+        self.list_orphans(partner, user, limit).await
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.count_purchases().await
     }
 
     async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
         self.audit_books(scope).await
+    }
+
+    async fn record_look(&self, look: Sightings) -> Result<(), StoreError> {
+        self.write_look(&look).await
+    }
+
+    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
+        self.write_orphans(orphans).await
+    }
+
+    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
+        self.delete_orphans(&orphans).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

@@ -12,15 +12,14 @@ use clawback_domain::{
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, Order, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, Value,
+    QuerySelect, Select, Value,
 };
 use uuid::Uuid;
 
 use super::{
     Sql,
-    connect::begin_bulk,
     entity::{attempts, pulls, purchases, timeline},
-    failure::{self, Failure, reading},
+    failure::{self, reading},
     json,
     statement::{Bulk, Cell, Kind, Rows},
 };
@@ -39,10 +38,11 @@ impl Sql {
     }
 
     pub(super) async fn list_purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
+        let order = if filter.oldest_first { Order::Asc } else { Order::Desc };
         let rows = purchases::Entity::find()
             .filter(condition(&filter))
-            .order_by(purchases::Column::CreatedAt, Order::Desc)
-            .order_by(purchases::Column::Id, Order::Desc)
+            .order_by(purchases::Column::CreatedAt, order.clone())
+            .order_by(purchases::Column::Id, order)
             .limit(u64::from(filter.limit))
             .all(&self.read);
         all(rows.await)
@@ -77,14 +77,7 @@ impl Sql {
     }
 
     pub(super) async fn find_pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Result<Vec<Pull>, StoreError> {
-        let rows = pulls::Entity::find()
-            .filter(pulls::Column::Partner.eq(partner.as_str()))
-            .filter(pulls::Column::UserId.eq(user.as_str()))
-            .order_by(pulls::Column::CreatedAt, Order::Asc)
-            .order_by(pulls::Column::Purchase, Order::Asc)
-            .order_by(pulls::Column::Position, Order::Asc)
-            .all(&self.read);
-        all(rows.await)
+        all(pulls_of_user(partner, user).all(&self.read).await)
     }
 
     pub(super) async fn count_purchases(&self) -> Result<Counts, StoreError> {
@@ -183,16 +176,23 @@ impl Sql {
         let mut slots: Vec<_> = page.iter().zip(place..).map(|(row, place)| (row, row.due_at.min(slot(place)))).collect();
         slots.sort_unstable_by_key(|(row, _)| row.id);
         let mut rows = Rows::new(&LIFTS);
-        slots.iter().for_each(|(row, due)| rows.push([Cell::id(row.id), Cell::BigInt(row.version), Cell::at(*due)]));
-        let statement = |error| StoreError::from(Failure::of_statement(&error));
-        let mut tx = begin_bulk(&self.write).await.map_err(statement)?;
-        let lifted = tx.ids(&LIFTS, rows).await.map_err(statement)?;
-        tx.commit().await.map_err(|error| Failure::of_commit(&error))?;
+        slots.iter().for_each(|(row, due)| rows.push([Cell::id(row.id), Cell::number(row.version), Cell::at(*due)]));
+        let [lifted] = self.write_alone(None, [(&LIFTS, rows)]).await?;
         Ok(lifted.len() as u64)
     }
 }
 
-static LIFTS: Bulk = Bulk {
+/// Oldest first.
+pub fn pulls_of_user(partner: &PartnerId, user: &UserId) -> Select<pulls::Entity> {
+    pulls::Entity::find()
+        .filter(pulls::Column::Partner.eq(partner.as_str()))
+        .filter(pulls::Column::UserId.eq(user.as_str()))
+        .order_by(pulls::Column::CreatedAt, Order::Asc)
+        .order_by(pulls::Column::Purchase, Order::Asc)
+        .order_by(pulls::Column::Position, Order::Asc)
+}
+
+pub static LIFTS: Bulk = Bulk {
     columns: &[("id", Kind::Uuid), ("version", Kind::BigInt), ("due_at", Kind::Time)],
     then: "UPDATE purchases SET version = version + 1, due_at = n_due_at,
             look_at = CASE WHEN n_due_at < look_at THEN n_due_at ELSE look_at END
@@ -262,13 +262,16 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(C::CreatedAt.lt(before));
     }
     if let Some((created, id)) = filter.after {
-        let beside = Condition::all().add(C::CreatedAt.eq(created)).add(C::Id.lt(id.0));
-        all = all.add(Condition::any().add(C::CreatedAt.lt(created)).add(beside));
+        let (further, beside) = match filter.oldest_first {
+            true => (C::CreatedAt.gt(created), C::Id.gt(id.0)),
+            false => (C::CreatedAt.lt(created), C::Id.lt(id.0)),
+        };
+        all = all.add(Condition::any().add(further).add(Condition::all().add(C::CreatedAt.eq(created)).add(beside)));
     }
     all
 }
 
 /// Rows as what they are.
-fn all<M, T: TryFrom<M, Error = StoreError>>(rows: Result<Vec<M>, sea_orm::DbErr>) -> Result<Vec<T>, StoreError> {
+pub fn all<M, T: TryFrom<M, Error = StoreError>>(rows: Result<Vec<M>, sea_orm::DbErr>) -> Result<Vec<T>, StoreError> {
     rows.map_err(reading)?.into_iter().map(T::try_from).collect()
 }

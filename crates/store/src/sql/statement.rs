@@ -42,7 +42,7 @@ pub enum Kind {
 pub enum Cell<'a> {
     Uuid(Option<Uuid>),
     Text(Option<Cow<'a, str>>),
-    BigInt(i64),
+    BigInt(Option<i64>),
     Bool(bool),
     Time(Option<Time>),
     Bytes(&'a [u8]),
@@ -83,9 +83,10 @@ impl<'a> Rows<'a> {
         Self { width: bulk.columns.len(), cells: Vec::new() }
     }
 
-    pub fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
-        assert_eq!(N, self.width, "a row has as many cells as the statement has columns");
+    pub fn push(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
+        let before = self.cells.len();
         self.cells.extend(row);
+        assert_eq!(self.cells.len(), before + self.width, "a row has as many cells as the statement has columns");
     }
 
     /// The rows cut so that each part fits into one statement.
@@ -159,6 +160,15 @@ impl<'c> Tx<'c> {
         Ok(ids)
     }
 
+    /// Waits for whoever holds the same lock, and holds it to the end of the transaction. In which order one statement comes to its
+    /// rows is the server's choice, so two that change the same rows could each wait for the other. SQLite has one writer.
+    pub async fn lock(&mut self, key: i64) -> Result<(), sqlx::Error> {
+        if let Inner::Postgres(tx) = &mut self.inner {
+            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
     /// From here on the transaction only inserts. PostgreSQL may then keep its plans, for there is nothing to choose; for what looks
     /// rows up it must not, or a plan made while a table was empty scans it at every batch (measured: 329 instead of 10 µs a row).
     /// And whoever reads events in their order waits for this transaction, which is about to take places in it.
@@ -205,6 +215,12 @@ fn cut<'a>(steps: &'a [Step<'a>], most_bytes: usize, joined: bool) -> Vec<Vec<Pa
 fn text(bulk: &Bulk, rows: &str) -> String {
     let names: Vec<_> = bulk.columns.iter().map(|(name, _)| format!("n_{name}")).collect();
     format!("WITH v({}) AS ({rows}) {}", names.join(", "), bulk.then)
+}
+
+/// The statement on SQLite.
+pub fn values_text(bulk: &Bulk, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; bulk.columns.len()].join(", "));
+    text(bulk, &format!("VALUES {}", vec![row; rows].join(", ")))
 }
 
 /// `WITH s0 AS (…), s1 AS (…) SELECT` what they returned, each with the number of its step.
@@ -257,10 +273,7 @@ fn sqlite<'q>(part: &Part<'_>) -> Result<Query<'q, Sqlite, SqliteArguments>, sql
     if part.cells.iter().any(|cell| matches!(cell, Cell::Text(Some(text)) if text.contains('\0'))) {
         return Err(json::nul());
     }
-    let width = part.bulk.columns.len();
-    let row = format!("({})", vec!["?"; width].join(", "));
-    let rows = vec![row; part.cells.len() / width].join(", ");
-    let mut query = sqlx::query(AssertSqlSafe(text(part.bulk, &format!("VALUES {rows}"))));
+    let mut query = sqlx::query(AssertSqlSafe(values_text(part.bulk, part.cells.len() / part.bulk.columns.len())));
     for cell in part.cells {
         query = match cell {
             Cell::Uuid(value) => query.bind(*value),
@@ -310,7 +323,11 @@ impl<'a> Cell<'a> {
     }
 
     pub fn count(count: u32) -> Self {
-        Cell::BigInt(count.into())
+        Cell::number(count.into())
+    }
+
+    pub fn number(number: i64) -> Self {
+        Cell::BigInt(Some(number))
     }
 }
 
@@ -328,7 +345,7 @@ mod tests {
     /// `count` rows of 8 + 4 + 4 + `bytes` bytes.
     fn notes<'a>(count: usize, bytes: usize) -> Step<'a> {
         let mut rows = Rows::new(&NOTES);
-        (0..count as i64).for_each(|n| rows.push([Cell::BigInt(n), Cell::owned(Some("x".repeat(bytes)))]));
+        (0..count as i64).for_each(|n| rows.push([Cell::number(n), Cell::owned(Some("x".repeat(bytes)))]));
         (&NOTES, rows)
     }
 

@@ -1,18 +1,20 @@
-//! A batch as statements: first what decides (facts, inserts, transitions, marks), then what hangs on those rows that were really
-//! inserted or changed. Nothing of a caller that lost its row is written but its fact.
+//! A batch as statements: first what decides (rulings, then facts, inserts, transitions, marks), then what hangs on those rows that
+//! were really inserted or changed. Nothing of a caller that lost its row, or its ruling, is written but its fact.
 //!
 //! Every statement goes through its rows in id order and tables come in the same order in every transaction, so that two batches
 //! that meet wait for each other instead of deadlocking.
 
+mod purchases;
+
 use std::collections::{BTreeMap, HashSet};
 
 use clawback_domain::{
-    EventId, Time,
+    EventId, Money, Time,
     change::{Change, Fact, Insertion},
     clock::after,
     event::Event,
     item::{Expiry, Pull},
-    purchase::{Attempt, Purchase},
+    purchase::Attempt,
     timeline::Entry,
 };
 use sea_orm::sqlx;
@@ -20,10 +22,13 @@ use uuid::Uuid;
 
 use super::{
     batch::Write,
+    cases::{RULINGS, ruling_rows},
     json,
     statement::{Bulk, Cell, Kind, Rows, Step, Tx},
 };
 use crate::{FIRST_LOOK, Sent};
+pub use purchases::CHANGES;
+use purchases::{INSERTIONS, change_rows, insertion_rows};
 
 type Written<T> = Result<T, sqlx::Error>;
 
@@ -40,6 +45,8 @@ pub enum Done {
 
 /// Executes all of `writes`; the results are in the same order. Nothing stands before the transaction is committed.
 pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
+    let upheld = tx.ids(&RULINGS, ruling_rows(writes.iter().filter_map(|write| change(write)))).await?;
+    let fits = |change: &&Change| change.ruling.is_none() || upheld.contains(&change.after.id.0);
     let facts = writes.iter().filter_map(|write| match write {
         Write::Apply(change) => change.fact.as_ref(),
         Write::Fact(fact) => Some(&**fact),
@@ -47,8 +54,8 @@ pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
     });
     let rows = [
         (&FACTS, fact_rows(facts)?),
-        (&INSERTIONS, insertion_rows(writes.iter().filter_map(|write| insertion(write)))?),
-        (&CHANGES, change_rows(writes.iter().filter_map(|write| change(write)))?),
+        (&INSERTIONS, insertion_rows(writes.iter().filter_map(|write| insertion(write)).map(|insertion| &insertion.purchase))?),
+        (&CHANGES, change_rows(writes.iter().filter_map(|write| change(write)).filter(fits).map(|change| &change.after))?),
         (&MARKS, mark_rows(writes)),
     ];
     let [_, inserted, changed, _] = tx.together(rows).await?;
@@ -117,7 +124,7 @@ impl<'a> Standing<'a> {
     }
 }
 
-static FACTS: Bulk = Bulk {
+pub static FACTS: Bulk = Bulk {
     columns: &[("token", Kind::Uuid), ("answered_at", Kind::Time), ("outcome", Kind::Text), ("answer", Kind::Text)],
     then: "UPDATE attempts SET answered_at = n_answered_at, outcome = n_outcome, answer = n_answer
         FROM v WHERE token = n_token AND answered_at IS NULL",
@@ -135,128 +142,6 @@ fn fact_rows<'a>(facts: impl Iterator<Item = &'a Fact>) -> Written<Rows<'a>> {
     Ok(rows)
 }
 
-/// Returns the ids that were not there before. Within a batch each id has one caller, so an id here is that caller's.
-static INSERTIONS: Bulk = Bulk {
-    columns: &[
-        ("id", Kind::Uuid),
-        ("amount", Kind::BigInt),
-        ("digest", Kind::Bytes),
-        ("created_at", Kind::Time),
-        ("not_after", Kind::Time),
-        ("partner", Kind::Text),
-        ("request_id", Kind::Text),
-        ("user_id", Kind::Text),
-        ("pack_id", Kind::Text),
-        ("metadata", Kind::Text),
-        ("traceparent", Kind::Text),
-        ("tracestate", Kind::Text),
-        ("version", Kind::BigInt),
-        ("due_at", Kind::Time),
-        ("nudges", Kind::BigInt),
-        ("attempts", Kind::BigInt),
-        ("panics", Kind::BigInt),
-        ("sequence", Kind::BigInt),
-        ("updated_at", Kind::Time),
-        ("state", Kind::Text),
-        ("waiting_code", Kind::Text),
-        ("session_id", Kind::Text),
-        ("detail", Kind::Text),
-    ],
-    then: "INSERT INTO purchases (id, amount, digest, created_at, not_after, partner, request_id, user_id, pack_id, metadata,
-            traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
-            waiting_code, session_id, detail)
-        SELECT n_id, n_amount, n_digest, n_created_at, n_not_after, n_partner, n_request_id, n_user_id, n_pack_id, n_metadata,
-            n_traceparent, n_tracestate, n_version, n_due_at, n_due_at, n_nudges, n_attempts, n_panics, n_sequence,
-            n_updated_at, n_state, n_waiting_code, n_session_id, n_detail
-        FROM v WHERE TRUE ON CONFLICT (id) DO NOTHING RETURNING id",
-    returns: true,
-};
-
-fn insertion_rows<'a>(all: impl Iterator<Item = &'a Insertion>) -> Written<Rows<'a>> {
-    let mut purchases: Vec<_> = all.map(|insertion| &insertion.purchase).collect();
-    purchases.sort_unstable_by_key(|purchase| purchase.id);
-    let mut rows = Rows::new(&INSERTIONS);
-    for purchase in purchases {
-        let Purchase { command, trace, .. } = purchase;
-        let state = json::state_columns(&purchase.state)?;
-        rows.push([
-            Cell::id(purchase.id.0),
-            Cell::count(command.amount),
-            Cell::Bytes(&purchase.digest.0),
-            Cell::at(purchase.created_at),
-            Cell::Time(command.not_after),
-            Cell::text(purchase.partner.as_str()),
-            Cell::text(command.request_id.as_str()),
-            Cell::text(command.user_id.as_str()),
-            Cell::text(command.pack_id.as_str()),
-            Cell::maybe(command.metadata.as_ref().map(|metadata| metadata.as_str())),
-            Cell::text(trace.traceparent()),
-            Cell::maybe(trace.tracestate()),
-            Cell::BigInt(purchase.version),
-            Cell::Time(purchase.due_at),
-            Cell::count(purchase.nudges),
-            Cell::count(purchase.attempts),
-            Cell::count(purchase.panics),
-            Cell::BigInt(purchase.sequence.cast_signed()),
-            Cell::at(purchase.updated_at),
-            Cell::text(state.name.as_str()),
-            Cell::maybe(state.waiting.map(|code| code.as_str())),
-            Cell::maybe(state.session.map(|session| session.as_str())),
-            Cell::owned(state.detail),
-        ]);
-    }
-    Ok(rows)
-}
-
-/// Returns the ids whose row had the version before. `look_at` moves only when the row becomes due earlier, or never again: moves that
-/// make it due later touch no index.
-static CHANGES: Bulk = Bulk {
-    columns: &[
-        ("id", Kind::Uuid),
-        ("version", Kind::BigInt),
-        ("due_at", Kind::Time),
-        ("nudges", Kind::BigInt),
-        ("attempts", Kind::BigInt),
-        ("panics", Kind::BigInt),
-        ("sequence", Kind::BigInt),
-        ("updated_at", Kind::Time),
-        ("state", Kind::Text),
-        ("waiting_code", Kind::Text),
-        ("session_id", Kind::Text),
-        ("detail", Kind::Text),
-    ],
-    then: "UPDATE purchases SET version = n_version, due_at = n_due_at,
-            look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
-            nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
-            state = n_state, waiting_code = n_waiting_code, session_id = n_session_id, detail = n_detail
-        FROM v WHERE id = n_id AND version = n_version - 1 RETURNING id",
-    returns: true,
-};
-
-fn change_rows<'a>(all: impl Iterator<Item = &'a Change>) -> Written<Rows<'a>> {
-    let mut purchases: Vec<_> = all.map(|change| &change.after).collect();
-    purchases.sort_unstable_by_key(|purchase| purchase.id);
-    let mut rows = Rows::new(&CHANGES);
-    for purchase in purchases {
-        let state = json::state_columns(&purchase.state)?;
-        rows.push([
-            Cell::id(purchase.id.0),
-            Cell::BigInt(purchase.version),
-            Cell::Time(purchase.due_at),
-            Cell::count(purchase.nudges),
-            Cell::count(purchase.attempts),
-            Cell::count(purchase.panics),
-            Cell::BigInt(purchase.sequence.cast_signed()),
-            Cell::at(purchase.updated_at),
-            Cell::text(state.name.as_str()),
-            Cell::maybe(state.waiting.map(|code| code.as_str())),
-            Cell::maybe(state.session.map(|session| session.as_str())),
-            Cell::owned(state.detail),
-        ]);
-    }
-    Ok(rows)
-}
-
 static ATTEMPTS: Bulk = Bulk {
     columns: &[
         ("token", Kind::Uuid),
@@ -265,9 +150,10 @@ static ATTEMPTS: Bulk = Bulk {
         ("started_at", Kind::Time),
         ("send_by", Kind::Time),
         ("deadline", Kind::Time),
+        ("price", Kind::BigInt),
     ],
-    then: "INSERT INTO attempts (token, purchase, number, started_at, send_by, deadline)
-        SELECT n_token, n_purchase, n_number, n_started_at, n_send_by, n_deadline FROM v",
+    then: "INSERT INTO attempts (token, purchase, number, started_at, send_by, deadline, price)
+        SELECT n_token, n_purchase, n_number, n_started_at, n_send_by, n_deadline, n_price FROM v",
     returns: false,
 };
 
@@ -281,6 +167,7 @@ fn attempt_rows<'a>(attempts: &[(Uuid, &'a Attempt)]) -> Rows<'a> {
             Cell::at(attempt.started_at),
             Cell::at(attempt.send_by),
             Cell::at(attempt.deadline),
+            Cell::BigInt(attempt.price.map(Money::millionths)),
         ]);
     }
     rows
@@ -312,7 +199,7 @@ pub fn event_rows<'a>(events: &[&'a Event]) -> Rows<'a> {
         rows.push([
             Cell::id(event.id.0),
             Cell::id(event.subject),
-            Cell::BigInt(event.sequence.cast_signed()),
+            Cell::number(event.sequence.cast_signed()),
             Cell::at(event.time),
             Cell::at(after(event.time, FIRST_LOOK)),
             Cell::text(event.kind.as_str()),
@@ -394,7 +281,7 @@ fn entry_rows<'a>(entries: &[&'a Entry]) -> Rows<'a> {
     for entry in entries {
         rows.push([
             Cell::id(entry.purchase.0),
-            Cell::BigInt(entry.version),
+            Cell::number(entry.version),
             Cell::at(entry.at),
             Cell::text(&entry.what),
             Cell::maybe(entry.from.map(|state| state.as_str())),
@@ -406,7 +293,7 @@ fn entry_rows<'a>(entries: &[&'a Entry]) -> Rows<'a> {
     rows
 }
 
-static MARKS: Bulk = Bulk {
+pub static MARKS: Bulk = Bulk {
     columns: &[("id", Kind::Uuid), ("sent_at", Kind::Time), ("unrouted", Kind::Bool)],
     then: "UPDATE events SET sent_at = n_sent_at, unrouted = n_unrouted FROM v WHERE id = n_id AND sent_at IS NULL",
     returns: false,

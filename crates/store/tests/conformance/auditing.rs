@@ -39,7 +39,7 @@ async fn send_all(store: &Stage) {
 }
 
 fn evidence() -> Evidence {
-    Evidence { doubt: "no answer".into(), looks: vec![], verdict: "seen".into() }
+    Evidence { doubt: "no answer".into(), looks: vec![], verdict: "seen".into(), ..Evidence::default() }
 }
 
 /// Called at 0, and nothing came back.
@@ -80,8 +80,8 @@ pub async fn sound_books_have_no_differences(store: Stage) {
     assert_eq!(findings(&books), []);
     assert!(books.are_sound());
     let acmes = Sums { accepted: 7, fulfilled: 1, failed: 1, review: 1, open: 4, attempts: 5, ..Sums::default() };
-    let betas = Sums { accepted: 2, fulfilled: 2, attempts: 3, sessions: 2, pulls: 4, ..Sums::default() };
-    let expected = [(acme(), Sums { sessions: 3, pulls: 2, ..acmes }), (beta(), betas)];
+    let betas = Sums { accepted: 2, fulfilled: 2, attempts: 3, sessions: 2, paid: 2, pulls: 4, ..Sums::default() };
+    let expected = [(acme(), Sums { sessions: 3, paid: 3, pulls: 2, ..acmes }), (beta(), betas)];
     assert_eq!(books.partners.iter().map(|(partner, sums)| (partner.clone(), *sums)).collect::<Vec<_>>(), expected);
     assert_eq!((books.total().accepted, books.total().attempts, books.total().pulls), (9, 8, 6));
 }
@@ -101,6 +101,23 @@ pub async fn the_worth_of_pulls_is_added_exactly(store: Stage) {
     let expected = prices.iter().flatten().map(|price| i128::from(*price)).sum();
     assert_eq!((sums.pulls, sums.priced, sums.worth), (8, 7, expected));
     assert_eq!(sums.worth(), None, "that is more than money can say");
+}
+
+/// By the price of the attempt that bought; what failed cost nothing, and a price that nobody knew is not made up.
+pub async fn what_was_spent_is_added_exactly(store: Stage) {
+    let prices = [Some(59_990_000), Some(1), None, Some(i64::MAX), Some(i64::MAX)];
+    for (n, price) in prices.into_iter().enumerate() {
+        let row = stored(&*store, called_at(acme(), &format!("r-{n}"), price.map(Money::usd))).await;
+        applied(&*store, answered(&row, done(&format!("s-{n}")), at(1))).await;
+    }
+    let row = stored(&*store, called_at(acme(), "failed", Some(Money::usd(5)))).await;
+    let refused = Answer::Refused { code: FailureCode::UnknownPack, message: "VM not found".into(), status: 400 };
+    applied(&*store, answered(&row, refused, at(1))).await;
+    stored(&*store, called_at(acme(), "under way", Some(Money::usd(7)))).await;
+    let sums = audit(&store, at(2)).await.partners[&acme()];
+    let expected = prices.iter().flatten().map(|price| i128::from(*price)).sum();
+    assert_eq!((sums.paid, sums.paid_known, sums.spent), (5, 4, expected));
+    assert_eq!(sums.spent(), None, "that is more than money can say");
 }
 
 pub async fn a_purchase_with_too_few_or_too_many_pulls_is_named(store: Stage) {
@@ -129,7 +146,8 @@ pub async fn a_recovered_purchase_may_have_another_number_of_pulls(store: Stage)
     let (some, _) = in_doubt(&store, "some").await;
     let (none, _) = in_doubt(&store, "none").await;
     for (row, items) in [(&some, vec![item("one")]), (&none, vec![])] {
-        let looked = Happened::Looked { verdict: Verdict::Recovered(items), evidence: evidence() };
+        let looked =
+            Happened::Looked { verdict: Verdict::Recovered(items.into_iter().map(Into::into).collect()), evidence: evidence() };
         applied(&*store, then(row, looked, at(200))).await;
     }
     send_all(&store).await;
@@ -148,7 +166,7 @@ pub async fn a_called_purchase_without_any_attempt_is_named(store: Stage) {
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     let failure = Failure { code: FailureCode::Cancelled, message: String::new(), upstream_status: None };
     let failed = stored(&*store, accepted(acme(), "r-2", at(0))).await;
-    applied(&*store, put(&failed, State::Failed { failure, session: None })).await;
+    applied(&*store, put(&failed, State::Failed { failure, session: None, evidence: None })).await;
     let pending = Pending { session: session("s"), since: at(0), polls: 0, cancelled: false };
     applied(&*store, put(&row, State::Pending(pending))).await;
     send_all(&store).await;
@@ -175,7 +193,7 @@ pub async fn a_session_of_a_purchase_that_has_another_is_an_orphan(store: Stage)
 pub async fn a_session_of_a_purchase_that_failed_without_one_is_an_orphan(store: Stage) {
     let (row, token) = in_doubt(&store, "r-1").await;
     let failure = Failure { code: FailureCode::Refused, message: String::new(), upstream_status: None };
-    let row = applied(&*store, put(&row, State::Failed { failure, session: None })).await;
+    let row = applied(&*store, put(&row, State::Failed { failure, session: None, evidence: None })).await;
     send_all(&store).await;
     store.record_bare_session(token, session("late"), at(200)).await.unwrap();
     let books = audit(&store, at(201)).await;
@@ -184,7 +202,7 @@ pub async fn a_session_of_a_purchase_that_failed_without_one_is_an_orphan(store:
 
 pub async fn the_session_of_what_was_recovered_without_one_is_no_orphan(store: Stage) {
     let (row, token) = in_doubt(&store, "r-1").await;
-    let verdict = Verdict::Recovered(vec![item("a"), item("b")]);
+    let verdict = Verdict::Recovered(vec![item("a").into(), item("b").into()]);
     applied(&*store, then(&row, Happened::Looked { verdict, evidence: evidence() }, at(200))).await;
     store.record_fact(fact(token, done("late"), at(201))).await.unwrap();
     send_all(&store).await;

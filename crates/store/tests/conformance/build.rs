@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clawback_domain::{
-    AttemptToken, EventId, ItemId, PackId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
+    AttemptToken, EventId, ItemId, Money, PackId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
     answer::{Answer, Fulfilment, StatusAnswer},
     change::{Change, Fact, Insertion},
     command::PurchaseCommand,
@@ -83,6 +83,15 @@ pub fn called_by(token: AttemptToken, partner: PartnerId, request: &str, now: Ti
     let accepted = purchase(partner, request, now);
     let attempt = accepted.attempt(token, now, &Rules::default());
     let transition = transition(&accepted, Happened::Initiated(attempt), now);
+    Insertion::of(accepted).then(transition, HappenedName::Initiated)
+}
+
+/// Called at 0, at this price.
+pub fn called_at(partner: PartnerId, request: &str, price: Option<Money>) -> Insertion {
+    let token = AttemptToken(Uuid::new_v5(&Uuid::nil(), request.as_bytes()));
+    let accepted = purchase(partner, request, at(0));
+    let attempt = accepted.attempt(token, at(0), &Rules::default()).costing(price);
+    let transition = transition(&accepted, Happened::Initiated(attempt), at(0));
     Insertion::of(accepted).then(transition, HappenedName::Initiated)
 }
 

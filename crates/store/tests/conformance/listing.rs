@@ -16,7 +16,7 @@ async fn list(store: &Stage, filter: Filter) -> Vec<PurchaseId> {
 }
 
 /// Whole seconds, tenths and microseconds: their texts do not have one length, their order is that of time all the same.
-pub async fn purchases_are_listed_newest_first(store: Stage) {
+pub async fn purchases_are_listed_newest_or_oldest_first(store: Stage) {
     let texts = ["12:00:00.5Z", "12:00:00Z", "12:00:01Z", "12:00:00.500001Z", "12:00:00.000001Z", "11:59:59.999999Z"];
     let mut rows = Vec::new();
     for (n, text) in texts.iter().enumerate() {
@@ -27,6 +27,8 @@ pub async fn purchases_are_listed_newest_first(store: Stage) {
     assert_eq!(store.purchases(filter()).await.unwrap(), rows);
     let first_two: Vec<_> = rows.iter().take(2).map(|row| row.id).collect();
     assert_eq!(list(&store, Filter { limit: 2, ..filter() }).await, first_two);
+    rows.reverse();
+    assert_eq!(store.purchases(Filter { oldest_first: true, ..filter() }).await.unwrap(), rows);
 }
 
 /// Several rows have one birth time; the id tells them apart.
@@ -34,17 +36,20 @@ pub async fn a_page_goes_on_where_the_last_one_ended(store: Stage) {
     for n in 0..23 {
         stored(&*store, accepted(acme(), &format!("r-{n}"), at(n / 5))).await;
     }
-    let all = list(&store, filter()).await;
+    let mut all = list(&store, filter()).await;
     assert_eq!(all.len(), 23);
-    for limit in [1, 2, 7, 23] {
-        let (mut paged, mut after) = (Vec::new(), None);
-        loop {
-            let page = store.purchases(Filter { after, limit, ..filter() }).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some((last.created_at, last.id));
-            paged.extend(page.iter().map(|row| row.id));
+    for oldest_first in [false, true] {
+        for limit in [1, 2, 7, 23] {
+            let (mut paged, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.purchases(Filter { after, oldest_first, limit, ..filter() }).await.unwrap();
+                let Some(last) = page.last() else { break };
+                after = Some((last.created_at, last.id));
+                paged.extend(page.iter().map(|row| row.id));
+            }
+            assert_eq!(paged, all, "{limit} a page, oldest first: {oldest_first}");
         }
-        assert_eq!(paged, all, "{limit} a page");
+        all.reverse();
     }
 }
 
@@ -73,6 +78,22 @@ pub async fn every_filter_narrows_the_list(store: Stage) {
         (
             Filter { partner: Some(acme()), state: Some(StateName::Pending), user: Some(user("user-1")), ..filter() },
             vec![open.id],
+        ),
+        (Filter { oldest_first: true, created_before: Some(at(3)), ..filter() }, vec![ours.id, open.id]),
+        (
+            Filter { oldest_first: true, created_before: Some(at(4)), after: Some((at(1), ours.id)), ..filter() },
+            vec![open.id, theirs.id],
+        ),
+        (Filter { oldest_first: true, state: Some(StateName::Fulfilled), limit: 1, ..filter() }, vec![ours.id]),
+        (
+            Filter {
+                oldest_first: true,
+                partner: Some(acme()),
+                request: request("r-1"),
+                after: Some((at(1), ours.id)),
+                ..filter()
+            },
+            vec![],
         ),
         (Filter { limit: 0, ..filter() }, vec![]),
     ];

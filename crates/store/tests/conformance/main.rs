@@ -9,6 +9,7 @@ mod stage;
 
 mod applying;
 mod auditing;
+mod cases;
 mod claiming;
 mod events;
 mod facts;
@@ -16,7 +17,9 @@ mod inserting;
 mod letters;
 mod lifting;
 mod listing;
+mod looks;
 mod model;
+mod orphans;
 mod pauses;
 mod poison;
 mod pulls;
@@ -137,7 +140,7 @@ suite! {
         what_was_resumed_can_be_paused_again,
     }
     listing {
-        purchases_are_listed_newest_first,
+        purchases_are_listed_newest_or_oldest_first,
         a_page_goes_on_where_the_last_one_ended,
         every_filter_narrows_the_list,
         counts_are_per_partner_and_state,
@@ -147,6 +150,7 @@ suite! {
         empty_books_are_sound,
         sound_books_have_no_differences,
         the_worth_of_pulls_is_added_exactly,
+        what_was_spent_is_added_exactly,
         a_purchase_with_too_few_or_too_many_pulls_is_named,
         a_recovered_purchase_may_have_another_number_of_pulls,
         an_attempt_that_is_counted_and_not_stored_is_named,
@@ -169,6 +173,49 @@ suite! {
         every_field_of_a_pull_reads_back_equal,
         pulls_of_a_user_come_from_all_purchases_oldest_first,
         ten_thousand_pulls_of_one_purchase_are_stored,
+    }
+    cases {
+        nothing_bears_on_a_user_who_never_bought,
+        a_case_holds_what_is_open_with_its_attempts_and_every_pull,
+        a_case_is_bounded_and_says_so,
+        a_ruling_raises_the_case_of_its_user,
+        a_change_without_a_ruling_does_not_raise_the_case,
+        of_two_rulings_on_one_version_the_second_is_lost,
+        of_many_rulings_on_one_version_at_once_exactly_one_is_committed,
+        rulings_again_and_again_all_come_through,
+        rulings_about_different_users_do_not_meet,
+        a_ruling_that_is_lost_writes_nothing_but_its_fact,
+        a_ruling_that_is_lost_begins_no_attempt,
+        a_ruling_on_a_version_that_is_not_there_is_lost,
+        a_ruling_about_a_purchase_that_moved_on_is_lost,
+        a_ruling_that_is_refused_does_not_raise_the_case,
+        a_case_remembers_when_a_person_had_one_called_again,
+        a_ruling_that_joins_a_draft_is_kept,
+        of_rulings_that_join_drafts_on_their_way_exactly_one_is_committed,
+        a_case_is_of_one_moment,
+    }
+    looks {
+        what_looks_show_makes_how_a_pull_stands,
+        an_older_look_changes_nothing,
+        a_look_is_kept_with_each_pull_by_itself,
+        pulls_that_are_not_known_are_ignored,
+        a_pull_that_a_look_names_twice_counts_as_it_is_named_first,
+        a_look_at_ten_thousand_pulls_is_kept,
+        of_looks_at_once_the_newest_stands,
+        looks_and_fulfilments_do_not_disturb_each_other,
+    }
+    orphans {
+        every_field_of_an_orphan_reads_back_equal,
+        an_orphan_is_new_once_and_keeps_when_it_was_found,
+        orphans_differ_by_partner_user_item_and_time,
+        an_orphan_that_is_named_twice_is_one,
+        orphans_are_listed_oldest_first,
+        what_is_explained_is_forgotten_by_its_key,
+        an_orphan_with_a_nul_is_refused,
+        of_equal_findings_at_once_each_is_new_once,
+        who_records_and_who_forgets_at_once_do_not_fail_for_each_other,
+        an_audit_tells_of_orphans,
+        of_many_orphans_all_are_counted_and_some_are_named,
     }
     round_trip {
         every_state_reads_back_equal,

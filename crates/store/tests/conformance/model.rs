@@ -209,13 +209,13 @@ fn something(row: &Purchase, draw: &mut Draw, now: Time) -> Happened {
     ]);
     let verdict = draw.one_of([
         Verdict::Wait(why()),
-        Verdict::Recovered(items(2)),
+        Verdict::Recovered(items(2).into_iter().map(Into::into).collect()),
         Verdict::Absent,
         Verdict::Unclear(ReviewCode::Ambiguous, why()),
     ]);
     let resolution =
         draw.one_of([Resolution::FulfilledWith(items(2)), Resolution::Session(session), Resolution::Failed, Resolution::Retry]);
-    let evidence = Evidence { doubt: why(), looks: vec![], verdict: why() };
+    let evidence = Evidence { doubt: why(), looks: vec![], verdict: why(), ..Evidence::default() };
     draw.one_of([
         Happened::Initiated(attempt),
         Happened::Initiated(attempt),

@@ -27,7 +27,14 @@ async fn check(store: &Stage, request: usize, state: State) {
 
 fn attempt(number: u32, token: u128) -> Attempt {
     let token = AttemptToken(Uuid::from_u128(token));
-    Attempt { number, token, started_at: at(1), send_by: at(6), deadline: at(43) }
+    Attempt {
+        number,
+        token,
+        started_at: at(1),
+        send_by: at(6),
+        deadline: at(43),
+        price: Some(clawback_domain::Money::usd(59_990_000)),
+    }
 }
 
 fn evidence(items: usize) -> Evidence {
@@ -35,12 +42,13 @@ fn evidence(items: usize) -> Evidence {
     let look = |good| Look {
         at: at(7),
         good,
+        proof: good,
         listed: u32::MAX,
         missing: 3,
         unexplained: (0..items).map(unexplained).collect(),
         note: TEXT.into(),
     };
-    Evidence { doubt: TEXT.into(), looks: vec![look(true), look(false)], verdict: TEXT.into() }
+    Evidence { doubt: TEXT.into(), looks: vec![look(true), look(false)], verdict: TEXT.into(), ..Evidence::default() }
 }
 
 pub async fn every_state_reads_back_equal(store: Stage) {
@@ -50,7 +58,7 @@ pub async fn every_state_reads_back_equal(store: Stage) {
         session: Some(session("s é 🎉")),
         cancelled: true,
         attempt: Some(AttemptToken(Uuid::max())),
-        evidence: Some(evidence(100)),
+        evidence: Some(evidence(100).into()),
         since: at(2),
     };
     let bare = Review { session: None, cancelled: false, attempt: None, evidence: None, ..review.clone() };
@@ -59,14 +67,21 @@ pub async fn every_state_reads_back_equal(store: Stage) {
         public_id: Some(PublicId::new("_XKCD").unwrap()),
         tx_hash: Some(TxHash::new("sandbox_ü").unwrap()),
         recovered: true,
-        evidence: Some(evidence(2)),
+        evidence: Some(evidence(2).into()),
     };
     let untold = Fulfilled { session: None, public_id: None, tx_hash: None, recovered: false, evidence: None };
     let failure = Failure { code: FailureCode::Refused, message: TEXT.into(), upstream_status: Some(418) };
     let pending = Pending { session: session("s"), since: at(3), polls: 0, cancelled: false };
     let reconciling = |status| {
         let why = TEXT.into();
-        State::Reconciling(Reconciling { attempt: attempt(3, 9), why, status, since: at(4), looks: 7 })
+        State::Reconciling(Reconciling {
+            attempt: attempt(3, 9),
+            why,
+            status,
+            since: at(4),
+            looks: 7,
+            evidence: Some(evidence(1).into()),
+        })
     };
     let states = [
         State::Accepted { waiting: None },
@@ -79,8 +94,12 @@ pub async fn every_state_reads_back_equal(store: Stage) {
         State::Review(bare),
         State::Fulfilled(fulfilled),
         State::Fulfilled(untold),
-        State::Failed { failure: failure.clone(), session: Some(session("s")) },
-        State::Failed { failure: Failure { upstream_status: None, message: String::new(), ..failure }, session: None },
+        State::Failed { failure: failure.clone(), session: Some(session("s")), evidence: None },
+        State::Failed {
+            failure: Failure { upstream_status: None, message: String::new(), ..failure },
+            session: None,
+            evidence: Some(evidence(3).into()),
+        },
     ];
     for (n, state) in states.into_iter().enumerate() {
         check(&store, n, state).await;
@@ -99,7 +118,7 @@ pub async fn every_wait_code_reads_back_equal(store: Stage) {
 pub async fn every_failure_and_review_code_reads_back_equal(store: Stage) {
     for (n, &code) in FailureCode::ALL.iter().enumerate() {
         let failure = Failure { code, message: "why".into(), upstream_status: Some(400) };
-        check(&store, n, State::Failed { failure, session: None }).await;
+        check(&store, n, State::Failed { failure, session: None, evidence: None }).await;
     }
     for (n, &code) in ReviewCode::ALL.iter().enumerate() {
         let (message, since) = ("why".into(), at(1));

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use clawback_domain::{EventId, purchase::Purchase};
+use clawback_domain::{
+    EventId,
+    change::{Change, Ruling},
+    evidence::Sightings,
+    purchase::{Happened, Purchase},
+};
 use clawback_store::{Applied, Sent, Store};
 use sea_orm::ConnectionTrait;
 
@@ -27,7 +32,7 @@ async fn no_batch_ever_goes_through_a_whole_table() {
             let row = fulfilled(&*store, acme(), &format!("early-{n}"), at(0)).await;
             mark(&*store, &row).await;
         }
-        fill(&place).await;
+        fill(&place, &[("purchases", "id"), ("attempts", "token"), ("events", "id")]).await;
         let before = scans(&place, 30, 10).await;
 
         let rows = at_once((0..100).map(|n| {
@@ -51,14 +56,15 @@ async fn mark(store: &dyn Store, fulfilled: &Purchase) {
     store.mark_sent(vec![Sent { event, at: at(1), unrouted: false }]).await.unwrap();
 }
 
-/// 50,000 rows beside those that are there, by a session that ends: then all that it did is counted.
-async fn fill(place: &Place) {
+/// 50,000 rows beside those that are there, of as many other users, by a session that ends: then all that it did is counted.
+async fn fill(place: &Place, tables: &[(&str, &str)]) {
     let filling = session(&place.url).await;
-    for (table, key) in [("purchases", "id"), ("attempts", "token"), ("events", "id")] {
+    for (table, key) in tables {
         let columns: String = place
             .ask(&format!(
                 "SELECT string_agg(CASE column_name WHEN '{key}' THEN 'gen_random_uuid()' WHEN 'subject' THEN 'gen_random_uuid()'
-                    WHEN 'purchase' THEN 'gen_random_uuid()' WHEN 'position' THEN '1000000 + n' ELSE column_name END, ', '
+                    WHEN 'purchase' THEN 'gen_random_uuid()' WHEN 'position' THEN '1000000 + n'
+                    WHEN 'user_id' THEN '''user-x'' || n' ELSE column_name END, ', '
                     ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'"
             ))
             .await;
@@ -67,7 +73,7 @@ async fn fill(place: &Place) {
         filling.execute_unprepared(&insert).await.expect("it can be filled");
     }
     filling.close().await.expect("it ends");
-    for table in ["purchases", "attempts", "events"] {
+    for (table, _) in tables {
         place.wait_until(&format!("SELECT sum(n_tup_ins) > 50000 FROM pg_stat_user_tables WHERE relname = '{table}'")).await;
     }
 }
@@ -81,6 +87,64 @@ async fn scans(place: &Place, purchases: i64, events: i64) -> String {
     place.wait_until(&counted("purchases", purchases * 2 / 3)).await;
     place.wait_until(&counted("events", events)).await;
     let tables = TABLES.map(|table| format!("'{table}'")).join(", ");
+    place
+        .ask(&format!(
+            "SELECT string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables
+                WHERE relname IN ({tables})"
+        ))
+        .await
+}
+
+/// Many users are in doubt at once: a case is read, ruled upon and looked at without going through everybody's rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_case_is_found_among_all_others_by_indexes_alone() {
+    const CASES: i64 = 20;
+    on_postgres(async |place| {
+        for table in KEPT_FOR_CASES {
+            place.execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+        place.execute("ANALYZE").await;
+        let store = place.store().await;
+        pending(&store, acme(), "open", at(0)).await;
+        fill(&place, &[("purchases", "id")]).await;
+        let row = pending(&store, acme(), "drawn", at(0)).await;
+        applied(&store, ruled(fulfilment(&row, at(1)), 0)).await;
+        fill(&place, &[("attempts", "token"), ("pulls", "id"), ("cases", "purchase")]).await;
+        store.close().await;
+        let before = seq_scans(&place).await;
+
+        let store = place.store().await;
+        let mut doubted = pending(&store, acme(), "doubted", at(0)).await;
+        for n in 1..=CASES {
+            let case = store.case(&acme(), &user("user-1")).await.unwrap();
+            assert_eq!((case.version, case.open.len(), case.pulls.len()), (n, 2, 2));
+            doubted = applied(&store, ruled(then(&doubted, Happened::TurnTaken, at(n)), n)).await;
+            let pulls = case.pulls.iter().map(|pull| (pull.purchase, pull.position, None)).collect();
+            store.record_look(Sightings { partner: acme(), user_id: user("user-1"), at: at(n), pulls }).await.unwrap();
+        }
+        // A session that has ended has told everything it did.
+        store.close().await;
+        place
+            .wait_until(&format!("SELECT sum(n_tup_upd) >= 2 * {CASES} FROM pg_stat_user_tables WHERE relname = 'pulls'"))
+            .await;
+        place.wait_until(&format!("SELECT sum(n_tup_upd) >= {CASES} FROM pg_stat_user_tables WHERE relname = 'cases'")).await;
+        let found = "SELECT idx_scan >= 2 * {CASES} FROM pg_stat_user_indexes WHERE indexrelname = 'purchases_open_of_user'";
+        place.wait_until(&found.replace("{CASES}", &CASES.to_string())).await;
+        assert_eq!(seq_scans(&place).await, before);
+    })
+    .await;
+}
+
+const KEPT_FOR_CASES: [&str; 4] = ["purchases", "attempts", "pulls", "cases"];
+
+fn ruled(change: Change, case: i64) -> Change {
+    Change { ruling: Some(Ruling { case, retried: false }), ..change }
+}
+
+/// Of the tables that cases are made of, by sessions that have ended.
+async fn seq_scans(place: &Place) -> String {
+    let tables = KEPT_FOR_CASES.map(|table| format!("'{table}'")).join(", ");
+    place.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'clawback%'").await;
     place
         .ask(&format!(
             "SELECT string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables

@@ -1,4 +1,4 @@
-use clawback_domain::{AttemptToken, PurchaseId, change::Fact, purchase::Attempt};
+use clawback_domain::{AttemptToken, Money, PurchaseId, change::Fact, purchase::Attempt};
 use sea_orm::entity::prelude::*;
 
 use super::count;
@@ -14,6 +14,7 @@ pub struct Model {
     pub started_at: ChronoDateTimeUtc,
     pub send_by: ChronoDateTimeUtc,
     pub deadline: ChronoDateTimeUtc,
+    pub price: Option<i64>,
     pub answered_at: Option<ChronoDateTimeUtc>,
     pub outcome: Option<String>,
     pub answer: Option<String>,
@@ -39,6 +40,7 @@ impl TryFrom<Model> for AttemptRecord {
             started_at: row.started_at,
             send_by: row.send_by,
             deadline: row.deadline,
+            price: row.price.map(Money::usd),
         };
         Ok(AttemptRecord { purchase: PurchaseId(row.purchase), attempt, fact })
     }

@@ -1,8 +1,10 @@
 //! Rows as sea-orm reads them, a file per table. They stay inside the store: each converts into its domain type, once, here.
 
 pub mod attempts;
+pub mod cases;
 pub mod dead_letters;
 pub mod events;
+pub mod orphans;
 pub mod pauses;
 pub mod pulls;
 pub mod purchases;

@@ -1,6 +1,6 @@
 use clawback_domain::{
     PullId, PurchaseId,
-    item::{Expiry, Pull},
+    item::{Expiry, Pull, Sight},
 };
 use sea_orm::entity::prelude::*;
 
@@ -24,6 +24,10 @@ pub struct Model {
     pub expiry_known: bool,
     pub pack_id: String,
     pub item: String,
+    pub looked_at: Option<ChronoDateTimeUtc>,
+    pub seen_at: Option<ChronoDateTimeUtc>,
+    pub missing_since: Option<ChronoDateTimeUtc>,
+    pub purchased_at: Option<ChronoDateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -48,6 +52,12 @@ impl TryFrom<Model> for Pull {
                 (false, _) => Expiry::NotRead,
                 (true, None) => Expiry::Never,
                 (true, Some(at)) => Expiry::At(at),
+            },
+            sight: Sight {
+                looked_at: row.looked_at,
+                seen_at: row.seen_at,
+                missing_since: row.missing_since,
+                purchased_at: row.purchased_at,
             },
         })
     }

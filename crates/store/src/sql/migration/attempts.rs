@@ -15,3 +15,6 @@ CREATE TABLE attempts (
 ){half full};
 CREATE UNIQUE INDEX attempts_of_purchase ON attempts (purchase, number);
 ";
+
+/// What each spends if it buys, in millionths of a dollar; null where no list of packs told.
+pub const PRICE: &str = "ALTER TABLE attempts ADD COLUMN price bigint;";

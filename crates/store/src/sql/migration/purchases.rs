@@ -40,3 +40,9 @@ CREATE TABLE purchases (
 CREATE INDEX purchases_to_look_at ON purchases (look_at) WHERE look_at IS NOT NULL;
 CREATE INDEX purchases_by_age ON purchases (created_at);
 ";
+
+/// A user's purchases that are not final. Its condition is that of `purchases_to_look_at`, so that the updates which touch no index
+/// still touch none.
+pub const OPEN_OF_USER: &str = "
+CREATE INDEX purchases_open_of_user ON purchases (partner, user_id) WHERE look_at IS NOT NULL;
+";

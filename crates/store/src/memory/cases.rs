@@ -1,0 +1,70 @@
+//! What was concluded about each user, and what looks showed of what they hold.
+
+use std::collections::BTreeMap;
+
+use clawback_domain::{
+    PartnerId, Time, UserId,
+    change::Ruling,
+    evidence::{Case, MOST_OPEN, Open, Sightings},
+    purchase::Purchase,
+};
+
+use super::Tables;
+
+#[derive(Default)]
+pub(super) struct Cases(BTreeMap<(PartnerId, UserId), Ruled>);
+
+/// How far the rulings about one user have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ruled {
+    pub version: i64,
+    pub retried_at: Option<Time>,
+}
+
+impl Cases {
+    fn of(&self, partner: &PartnerId, user: &UserId) -> Ruled {
+        self.0.get(&(partner.clone(), user.clone())).copied().unwrap_or_default()
+    }
+
+    /// Whether `ruling` was concluded from the case of this purchase's user as it stands.
+    pub(super) fn fits(&self, purchase: &Purchase, ruling: Ruling) -> bool {
+        self.of(&purchase.partner, &purchase.command.user_id).version == ruling.case
+    }
+
+    pub(super) fn rule(&mut self, after: &Purchase, ruling: Ruling) {
+        let ruled = self.0.entry((after.partner.clone(), after.command.user_id.clone())).or_default();
+        ruled.version = ruling.case + 1;
+        if ruling.retried {
+            ruled.retried_at = Some(after.updated_at);
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&(PartnerId, UserId), &Ruled)> {
+        self.0.iter()
+    }
+}
+
+impl Tables {
+    pub(super) fn case(&self, partner: &PartnerId, user: &UserId) -> Case {
+        let Ruled { version, retried_at } = self.cases.of(partner, user);
+        let open = self.shelf.open_of_user(partner, user);
+        let with_attempts =
+            |purchase: &Purchase| Open { purchase: purchase.clone(), attempts: self.attempts.of(purchase.id).to_vec() };
+        Case {
+            version,
+            retried_at,
+            truncated: open.len() > MOST_OPEN as usize,
+            open: open.into_iter().take(MOST_OPEN as usize).map(with_attempts).collect(),
+            pulls: self.shelf.pulls_of_user(partner, user),
+        }
+    }
+
+    pub(super) fn record_look(&mut self, look: &Sightings) {
+        for (purchase, position, shown) in &look.pulls {
+            let pull = self.shelf.pull_mut(*purchase, *position);
+            if let Some(pull) = pull.filter(|pull| pull.partner == look.partner && pull.user_id == look.user_id) {
+                pull.sight = pull.sight.after(look.at, *shown);
+            }
+        }
+    }
+}

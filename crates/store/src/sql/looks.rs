@@ -1,0 +1,75 @@
+//! What looks showed of pulls.
+
+use std::collections::BTreeMap;
+
+use clawback_domain::{PurchaseId, evidence::Sightings, item::Shown};
+use uuid::Uuid;
+
+use super::{
+    Sql,
+    statement::{Bulk, Cell, Kind, Rows},
+};
+use crate::StoreError;
+
+/// How many pulls are written by one transaction, so that none is long.
+const LOOKED_AT_ONCE: usize = 1000;
+
+type Sighting<'a> = ((PurchaseId, u32), &'a Option<Shown>);
+
+impl Sql {
+    pub(super) async fn write_look(&self, look: &Sightings) -> Result<(), StoreError> {
+        let mut pulls = BTreeMap::new();
+        for (purchase, position, shown) in &look.pulls {
+            pulls.entry((*purchase, *position)).or_insert(shown);
+        }
+        let pulls: Vec<Sighting<'_>> = pulls.into_iter().collect();
+        for some in pulls.chunks(LOOKED_AT_ONCE) {
+            self.write_alone(Some(lock(look)), [(&LOOKS, look_rows(look, some))]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Of the looks at one user.
+fn lock(look: &Sightings) -> i64 {
+    let Sightings { partner, user_id, .. } = look;
+    // No id holds a control character, so a NUL keeps them apart.
+    let (key, _) = Uuid::new_v5(&Uuid::nil(), format!("look\0{partner}\0{user_id}").as_bytes()).as_u64_pair();
+    key.cast_signed()
+}
+
+/// The rule is `Sight::after`.
+pub static LOOKS: Bulk = Bulk {
+    columns: &[
+        ("partner", Kind::Text),
+        ("user_id", Kind::Text),
+        ("purchase", Kind::Uuid),
+        ("position", Kind::BigInt),
+        ("at", Kind::Time),
+        ("shown", Kind::Bool),
+        ("purchased_at", Kind::Time),
+    ],
+    then: "UPDATE pulls SET looked_at = n_at,
+            seen_at = CASE WHEN n_shown THEN n_at ELSE seen_at END,
+            missing_since = CASE WHEN n_shown OR seen_at IS NULL THEN NULL ELSE coalesce(missing_since, n_at) END,
+            purchased_at = CASE WHEN n_shown THEN coalesce(n_purchased_at, purchased_at) ELSE purchased_at END
+        FROM v WHERE partner = n_partner AND user_id = n_user_id AND purchase = n_purchase AND position = n_position
+            AND (looked_at IS NULL OR looked_at < n_at)",
+    returns: false,
+};
+
+fn look_rows<'a>(look: &'a Sightings, pulls: &[Sighting<'_>]) -> Rows<'a> {
+    let mut rows = Rows::new(&LOOKS);
+    for ((purchase, position), shown) in pulls {
+        rows.push([
+            Cell::text(look.partner.as_str()),
+            Cell::text(look.user_id.as_str()),
+            Cell::id(purchase.0),
+            Cell::count(*position),
+            Cell::at(look.at),
+            Cell::Bool(shown.is_some()),
+            Cell::Time(shown.and_then(|shown| shown.purchased_at)),
+        ]);
+    }
+    rows
+}

@@ -1,0 +1,57 @@
+//! How SQLite executes statements over many rows. PostgreSQL has tests of its own, on a server.
+
+use sea_orm::{
+    DatabaseConnection,
+    sqlx::{self, AssertSqlSafe, Row},
+};
+use tempfile::TempDir;
+
+use super::{
+    cases::RULINGS,
+    connect::{self, Options},
+    looks::LOOKS,
+    orphans::{EXPLAINED, KNOWN},
+    purchases::LIFTS,
+    schema,
+    statement::{Bulk, MOST_ROWS, values_text},
+    write::{CHANGES, FACTS, MARKS},
+};
+
+/// Whatever the number of rows: some hundred are enough for SQLite to prefer going through the table.
+#[tokio::test]
+async fn no_statement_goes_through_a_whole_table_on_sqlite() {
+    let (_folder, db) = empty().await;
+    let statements: [(&str, &Bulk); 8] = [
+        ("attempts", &FACTS),
+        ("purchases", &CHANGES),
+        ("events", &MARKS),
+        ("cases", &RULINGS),
+        ("purchases", &LIFTS),
+        ("pulls", &LOOKS),
+        ("orphans", &KNOWN),
+        ("orphans", &EXPLAINED),
+    ];
+    for (table, bulk) in statements {
+        for rows in [1, 10, 100, MOST_ROWS] {
+            let plan = plan(&db, bulk, rows).await;
+            let search = format!("SEARCH {table} ");
+            assert!(plan.iter().any(|step| step.starts_with(&search)), "{table}, {rows} rows: {plan:?}");
+            assert!(!plan.contains(&format!("SCAN {table}")), "{table}, {rows} rows: {plan:?}");
+        }
+    }
+}
+
+async fn empty() -> (TempDir, DatabaseConnection) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("store.db").display());
+    let databases = connect::open(&url, &Options::default()).await.expect("the file can be made");
+    schema::migrate(&databases.write).await.expect("it can be migrated");
+    (folder, databases.write)
+}
+
+/// Its steps in words.
+async fn plan(db: &DatabaseConnection, bulk: &Bulk, rows: usize) -> Vec<String> {
+    let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", values_text(bulk, rows))));
+    let steps = explain.fetch_all(db.get_sqlite_connection_pool()).await.expect("it can be explained");
+    steps.iter().map(|step| step.get("detail")).collect()
+}

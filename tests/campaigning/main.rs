@@ -1,0 +1,107 @@
+//! The campaign: Clawback as it is really run, on servers of its own, while everything breaks that can be broken on one machine.
+//!
+//! `campaign --cycles N [--purchases M] [--seed S] [--only NAME]… [--logs FOLDER]` publishes M purchases in N batches. In each cycle one
+//! trouble from the table strikes at a drawn moment; all of them come before one comes again. The next cycle begins when Clawback
+//! works again, while rows that were cut off may still be waiting for their deadlines. At the end everything must rest, and store, events and
+//! the sandbox's ledger must tell one story.
+//!
+//! `campaign --cluster --purchases M` kills the leader of a purchase queue in a RabbitMQ of three nodes instead.
+//!
+//! The seed draws troubles, their order and their moments; the machine adds its own chance, so that a seed repeats a plan and not a run.
+//!
+//! What it cannot see: power failures (what was written to a dead process's files is there), a machine or a clock of its own for each
+//! process, a database that fails over, an upstream that forgets.
+
+mod chance;
+mod cluster;
+mod crew;
+mod cycles;
+mod flow;
+mod recovery;
+mod site;
+mod troubles;
+mod verdict;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Result, anyhow, ensure};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// For each cycle, unless the command line says how many there are altogether.
+const PURCHASES_A_CYCLE: usize = 10;
+const PURCHASES_OF_A_CLUSTER: usize = 2000;
+
+#[derive(Debug, Parser)]
+#[command(name = "campaign", about = "Breaks everything around Clawback, again and again, and audits what it bought")]
+pub struct Options {
+    /// How many troubles
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    cycles: u32,
+    /// How many purchases altogether [default: 10 a cycle; 2000 with --cluster]
+    #[arg(long)]
+    purchases: Option<usize>,
+    /// Draws the same plan again
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only troubles whose name contains this; repeatable
+    #[arg(long)]
+    only: Vec<String>,
+    /// Three RabbitMQ nodes, the leader of a purchase queue killed
+    #[arg(long)]
+    cluster: bool,
+    /// Keeps what every process said in this folder
+    #[arg(long)]
+    logs: Option<PathBuf>,
+}
+
+impl Options {
+    fn cycles(&self) -> usize {
+        self.cycles as usize
+    }
+
+    fn purchases(&self) -> usize {
+        let usual = if self.cluster { PURCHASES_OF_A_CLUSTER } else { PURCHASES_A_CYCLE * self.cycles() };
+        self.purchases.unwrap_or(usual)
+    }
+
+    fn seed(&self) -> u64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.seed.unwrap_or_else(now)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    // Whatever it started ends with it, whoever ends it.
+    let result = tokio::select! {
+        result = run(&options) => result,
+        _ = ended(SignalKind::interrupt()) => Err(anyhow!("interrupted")),
+        _ = ended(SignalKind::terminate()) => Err(anyhow!("told to end")),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("campaign: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn ended(by: SignalKind) -> Option<()> {
+    signal(by).ok()?.recv().await
+}
+
+async fn run(options: &Options) -> Result<bool> {
+    ensure!(
+        cfg!(feature = "rehearsal"),
+        "built without its crash points: tests/campaign builds it with the feature `rehearsal`"
+    );
+    if options.cluster { cluster::run(options).await } else { cycles::run(options).await }
+}

@@ -1,0 +1,3 @@
+//! The binary itself, with crash points.
+
+include!("../../crates/clawback/src/main.rs");
