@@ -28,6 +28,9 @@ mod publisher;
 mod returns;
 mod wire;
 
+/// Asked for the URL before each connection, so that the next one takes a rotated password. Its error is a sentence without the URL.
+pub type UrlSource = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Shown by RabbitMQ beside the connection.
@@ -81,7 +84,17 @@ impl Amqp {
     /// [`BrokerError::Refused`] for a URL that cannot be read or a login that is refused, [`BrokerError::Unreachable`] for the rest.
     /// Neither names the password.
     pub async fn connect(url: &str, options: Options) -> Result<Self, BrokerError> {
-        let endpoint = Arc::new(Endpoint::parse(url, &options)?);
+        let url = url.to_owned();
+        Self::connect_from(Arc::new(move || Ok(url.clone())), options).await
+    }
+
+    /// [`Amqp::connect`] to where `source` says. While that says nothing usable, or names another virtual host, its last good URL
+    /// stays in use.
+    ///
+    /// # Errors
+    /// Those of [`Amqp::connect`], and [`BrokerError::Refused`] when the source has no URL to begin with.
+    pub async fn connect_from(source: UrlSource, options: Options) -> Result<Self, BrokerError> {
+        let endpoint = Arc::new(Endpoint::open(source, options.clone())?);
         let closing = CancellationToken::new();
         let consuming = Arc::new(Link::connect(endpoint.clone(), "consume", closing.clone()).await?);
         let publishing = Arc::new(Link::connect(endpoint, "publish", closing.clone()).await?);
