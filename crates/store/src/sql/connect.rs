@@ -41,9 +41,9 @@ impl Default for Options {
     }
 }
 
-/// The writer's way to the database.
+/// The writer's way to the database. In PostgreSQL it connects as the pool of everyone else does at that time.
 pub enum Link {
-    Postgres { options: Box<PgConnectOptions>, patience: Duration, connection: Option<Session> },
+    Postgres { pool: PgPool, patience: Duration, connection: Option<Session> },
     Sqlite(SqlitePool),
 }
 
@@ -64,9 +64,10 @@ impl Link {
     /// Begins a transaction that may write, on a new connection if there is none.
     pub async fn begin(&mut self) -> Result<Tx<'_>, sqlx::Error> {
         match self {
-            Link::Postgres { options, patience, connection } => {
+            Link::Postgres { pool, patience, connection } => {
                 if connection.is_none() {
-                    let fresh = tokio::time::timeout(*patience, Session::open(options)).await;
+                    let options = PgConnectOptions::clone(&pool.connect_options()).application_name(WRITER);
+                    let fresh = tokio::time::timeout(*patience, Session::open(&options)).await;
                     *connection = Some(fresh.map_err(|_| sqlx::Error::PoolTimedOut)??);
                 }
                 let session = connection.as_mut().expect("it was just opened");
@@ -113,30 +114,56 @@ pub async fn open(url: &str, options: &Options) -> Result<Databases, StoreError>
     if url.starts_with("sqlite:") {
         return sqlite(url, options).await;
     }
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+    if is_postgres(url) {
         return postgres(url, options);
     }
     Err(StoreError::Refused("the store's URL must begin with postgres:// or sqlite://".into()))
 }
 
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+/// Has new connections made with `url`, and leaves those that there are. Two databases at once would be two truths.
+pub fn redirect(db: &DatabaseConnection, url: &str, options: &Options) -> Result<(), String> {
+    let restart = || "it names another database, which takes a restart".to_owned();
+    if db.get_database_backend() != sea_orm::DbBackend::Postgres || !is_postgres(url) {
+        return Err(restart());
+    }
+    let pool = db.get_postgres_connection_pool();
+    let connect = postgres_options(url, options).map_err(|error| error.to_string())?;
+    if database_of(&connect) != database_of(&pool.connect_options()) {
+        return Err(restart());
+    }
+    pool.set_connect_options(connect);
+    Ok(())
+}
+
+/// Without a name, PostgreSQL takes the user's.
+fn database_of(connect: &PgConnectOptions) -> &str {
+    connect.get_database().unwrap_or_else(|| connect.get_username())
+}
+
 fn postgres(url: &str, options: &Options) -> Result<Databases, StoreError> {
+    let pool: PgPool = PoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(options.acquire)
+        .connect_lazy_with(postgres_options(url, options)?);
+    let shared = DatabaseConnection::from(pool.clone());
+    let link = Link::Postgres { pool, patience: options.acquire, connection: None };
+    Ok(Databases { link, write: shared.clone(), read: shared })
+}
+
+fn postgres_options(url: &str, options: &Options) -> Result<PgConnectOptions, StoreError> {
     let millis = |span: Duration| span.as_millis().to_string();
     let connect = PgConnectOptions::from_str(url).map_err(|error| unusable("the PostgreSQL URL", &error))?;
-    let connect = plain_on_loopback(connect, url).application_name("clawback").options([
+    Ok(plain_on_loopback(connect, url).application_name("clawback").options([
         // A plan made while a table was empty scans it at every batch, for ever after (measured: 329 instead of 10 µs a row).
         ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("statement_timeout", millis(options.statement)),
         ("lock_timeout", millis(options.lock)),
         ("idle_in_transaction_session_timeout", millis(options.statement * 3)),
-    ]);
-    let pool: PgPool = PoolOptions::new()
-        .max_connections(options.connections)
-        .acquire_timeout(options.acquire)
-        .connect_lazy_with(connect.clone());
-    let shared = DatabaseConnection::from(pool);
-    let connect = Box::new(connect.application_name(WRITER));
-    let link = Link::Postgres { options: connect, patience: options.acquire, connection: None };
-    Ok(Databases { link, write: shared.clone(), read: shared })
+    ]))
 }
 
 /// By default sqlx encrypts where the server can, without checking whom it talks to. On this machine's own address that protects
@@ -186,4 +213,30 @@ fn create_parents(file: &Path) -> Result<(), StoreError> {
 
 fn unusable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("{what} cannot be used: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn new_connections_take_another_login_but_no_other_database() {
+        let options = Options::default();
+        let databases = open("postgres://acme:one@first/books", &options).await.unwrap();
+        let check = |url: &str, refused: Option<&str>, login: (&str, &str)| {
+            let why = redirect(&databases.read, url, &options).err();
+            assert_eq!(why.is_some(), refused.is_some(), "{url}: {why:?}");
+            let why = why.unwrap_or_default();
+            assert!(why.contains(refused.unwrap_or_default()) && !why.contains("s3cret"), "{url}: {why}");
+            let now = databases.read.get_postgres_connection_pool().connect_options();
+            assert_eq!((now.get_username(), now.get_host()), login, "{url}");
+            assert_eq!((now.get_database(), now.get_application_name()), (Some("books"), Some("clawback")), "{url}");
+        };
+        check("postgres://beta:two@first/books", None, ("beta", "first"));
+        check("postgres://acme:s3cret@first/others", Some("another database"), ("beta", "first"));
+        check("postgres://acme:s3cret@first", Some("another database"), ("beta", "first"));
+        check("sqlite:///s3cret", Some("another database"), ("beta", "first"));
+        check("postgres://acme:s3cret@first:port/books", Some("cannot be used"), ("beta", "first"));
+        check("postgres://beta:three@second/books", None, ("beta", "second"));
+    }
 }

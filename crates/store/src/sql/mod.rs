@@ -74,6 +74,7 @@ pub struct Sql {
     tally: Arc<Tally>,
     write: DatabaseConnection,
     read: DatabaseConnection,
+    options: Options,
 }
 
 /// Opens the store at `url`: `postgres://…`, or `sqlite://path?mode=rwc`, which makes the file and its folders. Call it inside a
@@ -93,6 +94,7 @@ pub async fn connect(url: &str, options: Options) -> Result<Sql, StoreError> {
         tally,
         write: databases.write,
         read: databases.read,
+        options,
     })
 }
 
@@ -100,6 +102,14 @@ impl Sql {
     /// How many group commits there were, and how many writes they held.
     pub fn commits(&self) -> (u64, u64) {
         self.tally.read()
+    }
+
+    /// New connections are made with this URL from now on, so that they take a rotated password; those that there are stay.
+    ///
+    /// # Errors
+    /// A sentence without the URL: it cannot be read, or names another database. Then nothing changes.
+    pub fn redirect(&self, url: &str) -> Result<(), String> {
+        connect::redirect(&self.read, url, &self.options)
     }
 
     async fn enqueue(&self, write: Write) -> Result<Done, StoreError> {
