@@ -2,9 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use clawback_broker::{Broker, Topology, topology::PartnerTopology};
+use clawback_broker::{Amqp, Broker, Topology, amqp, topology::PartnerTopology};
 use clawback_domain::PartnerId;
-use clawback_store::Store;
+use clawback_store::{
+    Store,
+    sql::{self, Sql},
+};
 
 use crate::{
     config::{Needs, Partner, ServerUrl, Setup, SetupFlags},
@@ -75,17 +78,33 @@ pub enum Missing {
 /// # Errors
 /// The store cannot be reached.
 pub async fn open_store(setup: &Setup, missing: Missing) -> Result<Arc<dyn Store>, Failure> {
+    Ok(open_sql(setup, missing).await?)
+}
+
+/// For a process that lives long enough to [follow](follow_database_url) what names its store.
+///
+/// # Errors
+/// The store cannot be reached.
+pub async fn open_sql(setup: &Setup, missing: Missing) -> Result<Arc<Sql>, Failure> {
     let (url, shown) = match &setup.database {
-        Some(url) => (url.expose().to_owned(), url.to_string()),
+        Some(url) => (url.expose(), url.to_string()),
         None => (sqlite_url(&setup.sqlite_file())?, setup.sqlite_file().display().to_string()),
     };
     let url = if missing == Missing::Create { creating(url) } else { url };
-    let connect = clawback_store::sql::connect(&url, clawback_store::sql::Options::default());
+    let connect = sql::connect(&url, sql::Options::default());
     match tokio::time::timeout(CONNECT_WITHIN, connect).await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Failure::failed(format!("the store {shown} cannot be opened: {error}"))),
         Err(_) => Err(Failure::failed(format!("the store {shown} did not answer within {CONNECT_WITHIN:?}"))),
     }
+}
+
+/// Reads the store's URL again: from then on its new connections take a rotated password.
+///
+/// # Errors
+/// A sentence without the URL; the last good one stays in use.
+pub fn follow_database_url(setup: &Setup, store: &Sql) -> Result<(), String> {
+    setup.database.as_ref().map_or(Ok(()), |url| url.refresh(|text| store.redirect(text)))
 }
 
 /// SQLite makes a file only when its URL says so.
@@ -118,10 +137,14 @@ pub async fn refuse_unmigrated(store: &dyn Store) -> Result<(), Failure> {
     Err(Failure::failed(format!("the store's schema is not up to date ({}): run `clawback migrate`", pending.join(", "))))
 }
 
+/// Its URL is read again before every connection.
+///
 /// # Errors
 /// RabbitMQ cannot be reached.
 pub async fn open_amqp(url: &ServerUrl) -> Result<Arc<dyn Broker>, Failure> {
-    let connect = clawback_broker::amqp::Amqp::connect(url.expose(), clawback_broker::amqp::Options::default());
+    let source = url.clone();
+    let source = Arc::new(move || source.refresh(|_| Ok(())).map(|()| source.expose()));
+    let connect = Amqp::connect_from(source, amqp::Options::default());
     match tokio::time::timeout(CONNECT_WITHIN, connect).await {
         Ok(Ok(broker)) => Ok(Arc::new(broker)),
         Ok(Err(error)) => Err(Failure::failed(format!("RabbitMQ at {url}: {error}"))),

@@ -82,18 +82,22 @@ impl Secret {
     /// # Errors
     /// A sentence that names the file and never its content.
     pub fn refresh(&self) -> Result<bool, String> {
+        self.refresh_if(|_| Ok(()))
+    }
+
+    /// The same, asking about another text before it is taken.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or what was asked says no. The old one is left.
+    pub fn refresh_if(&self, take: impl FnOnce(&str) -> Result<(), String>) -> Result<bool, String> {
         let Source::File(path) = &self.source else { return Ok(false) };
         let text = read(path)?;
         if self.is(&text) {
             return Ok(false);
         }
+        take(&text)?;
         *self.current.write() = text.into();
         Ok(true)
-    }
-
-    /// Takes a former text back, when the new one must not be used.
-    pub fn restore(&self, text: String) {
-        *self.current.write() = text.into();
     }
 }
 
@@ -155,6 +159,8 @@ mod tests {
 
         fs::write(&path, " \n").unwrap();
         assert!(secret.refresh().unwrap_err().ends_with("is empty"));
+        fs::write(&path, "sandbox-three\n").unwrap();
+        assert_eq!(secret.refresh_if(|_| Err("it is refused".into())), Err("it is refused".into()));
         assert!(clone.is("sandbox-two"));
     }
 

@@ -1,18 +1,14 @@
 //! Flags and environment over the file: everything a process is told before it starts.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use clawback_domain::PartnerId;
-use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{
     file::{ConfigError, Env, File, Needs, Partner},
     reader::Problem,
-    secret::{self, Secret},
+    secret::Secret,
 };
 
 /// Where the upstream is unless told otherwise.
@@ -42,33 +38,57 @@ pub struct SetupFlags {
     pub phygitals_url: Option<String>,
 }
 
-/// The URL of a server. It may carry a password, so it prints without one.
+/// The URL of a server. It may carry a password, so it prints without one, and is read again when its file changes.
 #[derive(Clone)]
 pub struct ServerUrl {
-    text: SecretString,
-    shown: String,
+    secret: Secret,
+    schemes: &'static [&'static str],
 }
 
 impl ServerUrl {
     /// # Errors
     /// Not a URL, or not of one of `schemes`. The sentence does not repeat the text.
-    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, String> {
-        let kind = schemes.iter().map(|scheme| format!("{scheme}://…")).collect::<Vec<_>>().join(" or ");
-        let url = Url::parse(text).map_err(|error| format!("must be {kind}: {error}"))?;
-        if !schemes.contains(&url.scheme()) {
-            return Err(format!("must be {kind}, not {}://…", url.scheme()));
-        }
-        Ok(Self { text: text.to_owned().into(), shown: without_password(url, text) })
+    pub fn new(secret: Secret, schemes: &'static [&'static str]) -> Result<Self, String> {
+        check_server(&secret.expose(), schemes)?;
+        Ok(Self { secret, schemes })
     }
 
     /// With its password. What it is handed to must not print it.
-    pub fn expose(&self) -> &str {
-        self.text.expose_secret()
+    pub fn expose(&self) -> String {
+        self.secret.expose()
+    }
+
+    /// Reads the file again, and hands another URL to `take` before it becomes this one.
+    ///
+    /// # Errors
+    /// A sentence without the URL: the file cannot be read, it has none, or `take` refuses it. The last one stays.
+    pub fn refresh(&self, take: impl FnOnce(&str) -> Result<(), String>) -> Result<(), String> {
+        let from = self.secret.source();
+        let usable = |text: &str| {
+            let taken = check_server(text, self.schemes).map_err(|why| format!("it {why}")).and_then(|()| take(text));
+            taken.map_err(|why| format!("the URL from {from:?} is not used: {why}"))
+        };
+        if self.secret.refresh_if(usable)? {
+            tracing::info!(?from, server = %self, "the server's URL was read again");
+        }
+        Ok(())
+    }
+}
+
+fn check_server(text: &str, schemes: &[&str]) -> Result<(), String> {
+    let kind = schemes.iter().map(|scheme| format!("{scheme}://…")).collect::<Vec<_>>().join(" or ");
+    let url = Url::parse(text).map_err(|error| format!("must be {kind}: {error}"))?;
+    match url.scheme() {
+        scheme if schemes.contains(&scheme) => Ok(()),
+        scheme if text.contains("://") => Err(format!("must be {kind}, not {scheme}://…")),
+        // A password alone may have a colon, and then its beginning looks like a scheme.
+        _ => Err(format!("must be {kind}")),
     }
 }
 
 /// Of a file's URL the text as it was given: parsing it would change a relative path.
-fn without_password(mut url: Url, text: &str) -> String {
+fn without_password(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return "…".into() };
     if url.scheme() == "sqlite" {
         return text.into();
     }
@@ -82,13 +102,13 @@ fn without_password(mut url: Url, text: &str) -> String {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&without_password(&self.expose()))
     }
 }
 
 impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        write!(f, "{self}")
     }
 }
 
@@ -135,7 +155,7 @@ impl Setup {
     /// Sandbox keys at the production URL, and the reverse. Called again whenever a key or the URL changes.
     pub fn misplaced_keys(&self) -> Vec<Problem> {
         let misplaced = |partner: &Partner| {
-            let message = check_key(&partner.api_key, &self.upstream).err()?;
+            let message = check_key(&partner.api_key.expose(), &self.upstream).err()?;
             Some(Problem { path: "PHYGITALS_URL".into(), message: format!("partner {} {message}", partner.id) })
         };
         self.partners.iter().filter_map(misplaced).collect()
@@ -155,13 +175,13 @@ impl Setup {
 ///
 /// # Errors
 /// A sentence without the key.
-pub fn check_key(key: &Secret, upstream: &str) -> Result<(), String> {
-    let (Ok(url), text) = (Url::parse(upstream), key.expose()) else { return Ok(()) };
-    if url.host_str() != Some("api.phygitals.com") || text.is_empty() {
+pub fn check_key(key: &str, upstream: &str) -> Result<(), String> {
+    let Ok(url) = Url::parse(upstream) else { return Ok(()) };
+    if url.host_str() != Some("api.phygitals.com") || key.is_empty() {
         return Ok(());
     }
     let sandbox_url = url.path().trim_end_matches('/') == "/_";
-    match (text.starts_with("sandbox-"), sandbox_url) {
+    match (key.starts_with("sandbox-"), sandbox_url) {
         (true, true) | (false, false) => Ok(()),
         (true, false) => Err(format!("has a sandbox key, but {upstream} is production; the sandbox is {PRODUCTION_URL}/_")),
         (false, true) => Err(format!("has a production key, but {upstream} is the sandbox; sandbox keys begin with sandbox-")),
@@ -213,16 +233,13 @@ impl EnvReader<'_> {
         result.map_err(|message| self.problems.push(Problem { path: name.into(), message })).ok()
     }
 
-    fn server(&mut self, name: &str, given: Option<&str>, schemes: &[&str]) -> Option<ServerUrl> {
-        let text = match given.filter(|text| !text.is_empty()) {
-            Some(text) => text.to_owned(),
-            None => {
-                let file = (self.env)(&format!("{name}_FILE"))?;
-                let read = secret::read(Path::new(&file));
-                self.check(name, read)?
-            }
+    fn server(&mut self, name: &str, given: Option<&str>, schemes: &'static [&'static str]) -> Option<ServerUrl> {
+        let secret = match given.filter(|text| !text.is_empty()) {
+            Some(text) => Secret::from_env(name, text),
+            None => Secret::from_file((self.env)(&format!("{name}_FILE"))?.into()),
         };
-        self.check(name, ServerUrl::parse(&text, schemes))
+        let url = secret.and_then(|secret| ServerUrl::new(secret, schemes));
+        self.check(name, url)
     }
 
     /// `NAME`, or the file that `NAME_FILE` names.
@@ -261,4 +278,36 @@ fn data_dir(env: Env<'_>) -> PathBuf {
         env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")))
     };
     base.unwrap_or_else(|| PathBuf::from(".")).join("clawback")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_url_follows_its_file_and_neither_it_nor_a_refusal_shows_the_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("url");
+        fs::write(&path, "amqp://acme:s3cret-1@broker/v\n").unwrap();
+        let url = ServerUrl::new(Secret::from_file(path.clone()).unwrap(), &["amqp", "amqps"]).unwrap();
+        let check = |text: &str, refused: Option<&str>, now: &str| {
+            fs::write(&path, text).unwrap();
+            let take = |text: &str| if text.contains("elsewhere") { Err("it is elsewhere".into()) } else { Ok(()) };
+            let why = url.refresh(take).err();
+            assert_eq!(why.is_some(), refused.is_some(), "{text}: {why:?}");
+            let why = why.unwrap_or_default();
+            assert!(why.contains(refused.unwrap_or_default()) && !why.contains("s3cret"), "{text}: {why}");
+            assert_eq!(url.expose(), now, "{text}");
+            assert!(!format!("{url} {url:?}").contains("s3cret"));
+        };
+        check("amqps://acme:s3cret-2@broker/v", None, "amqps://acme:s3cret-2@broker/v");
+        check("s3cret-3", Some("must be amqp://… or amqps://…"), "amqps://acme:s3cret-2@broker/v");
+        check("s3cret:4", Some("must be amqp://… or amqps://…"), "amqps://acme:s3cret-2@broker/v");
+        check("http://acme:s3cret-5@broker/v", Some("not http://…"), "amqps://acme:s3cret-2@broker/v");
+        check("amqp://acme:s3cret-6@elsewhere/v", Some("it is elsewhere"), "amqps://acme:s3cret-2@broker/v");
+        check("", Some("is empty"), "amqps://acme:s3cret-2@broker/v");
+        check("amqp://beta:s3cret-7@other/v", None, "amqp://beta:s3cret-7@other/v");
+    }
 }

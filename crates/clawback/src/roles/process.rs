@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use clawback_broker::{Broker, Health};
 use clawback_domain::{Clock, PartnerId, purchase::Rules};
-use clawback_store::Store;
+use clawback_store::{Store, sql::Sql};
 use clawback_telemetry::Metrics;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::{SystemClock, Tracked},
-    config::{File, Partner, Secret, Setup},
+    config::{File, Partner, Setup},
     context::env,
     failure::Failure,
     ops::{self, Listen, Ops, Readiness},
@@ -33,7 +33,7 @@ pub struct RoleFlags {
 /// A role under way.
 pub struct Process {
     pub setup: Setup,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Sql>,
     pub broker: Arc<dyn Broker>,
     pub clock: Arc<SystemClock>,
     pub tasks: Tracked,
@@ -52,7 +52,7 @@ impl Process {
     /// What stands in the way, in a sentence.
     pub async fn start(
         setup: Setup,
-        store: Arc<dyn Store>,
+        store: Arc<Sql>,
         broker: Arc<dyn Broker>,
         ops_listen: Listen,
         shutdown: CancellationToken,
@@ -148,9 +148,7 @@ impl Process {
 
     /// Reads secrets again when their files change, until the process stops.
     pub fn watch_secrets(&self, upstreams: Option<Arc<Upstreams>>) {
-        let others: Vec<Secret> = self.setup.ops_token.iter().cloned().collect();
-        let (partners, base) = (self.setup.partners.clone(), self.setup.upstream.clone());
-        tokio::spawn(keys::watch(partners, others, upstreams, base, self.shutdown.clone()));
+        tokio::spawn(keys::watch(self.setup.clone(), self.store.clone(), upstreams, self.shutdown.clone()));
     }
 
     /// A role without limits of its own says so when asked to reload.

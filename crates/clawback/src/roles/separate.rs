@@ -3,6 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use clawback_scheduler::Scheduler;
+use clawback_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Needs, Setup},
-    context::{Context, Missing, open_amqp, open_store, refuse_unmigrated, topology},
+    context::{Context, Missing, follow_database_url, open_amqp, open_sql, refuse_unmigrated, topology},
     failure::Failure,
     http::{self, Api, ApiPartner, server},
 };
@@ -46,6 +47,7 @@ pub async fn worker(context: &Context, flags: RoleFlags) -> Result<(), Failure> 
 pub async fn scheduler(context: &Context, flags: RoleFlags) -> Result<(), Failure> {
     let Some(process) = start(context, Needs::NOTHING, &flags).await? else { return Ok(()) };
     process.nothing_to_reload();
+    process.watch_secrets(None);
     process.count_stored();
     let scheduler = Scheduler::new(process.store.clone(), process.broker.clone(), process.clock.clone(), process.partner_ids());
     tracing::info!(partners = process.setup.partners.len(), "the scheduler has started");
@@ -111,8 +113,12 @@ async fn start(context: &Context, needs: Needs, flags: &RoleFlags) -> Result<Opt
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone());
     let connecting = async {
-        let store = open_store(&setup, Missing::Refuse).await?;
-        patiently("the store", || async { store.clock().await.map_err(Failure::from) }).await?;
+        let store = open_sql(&setup, Missing::Refuse).await?;
+        patiently("the store", || async {
+            follow_database_url(&setup, &store).map_err(Failure::failed)?;
+            store.clock().await.map_err(Failure::from)
+        })
+        .await?;
         refuse_unmigrated(&*store).await?;
         let broker = patiently("RabbitMQ", || open_amqp(&amqp)).await?;
         let wanted = topology(&setup.partners);

@@ -14,6 +14,7 @@ use clawback_broker::{Broker, Embedded};
 use clawback_domain::PartnerId;
 use clawback_sandbox::{options::DEMO_KEY, server};
 use clawback_scheduler::Scheduler;
+use clawback_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{Needs, Partner, Secret, Setup},
-    context::{Context, Missing, open_amqp, open_store, topology},
+    context::{Context, Missing, open_amqp, open_sql, topology},
     failure::Failure,
 };
 
@@ -59,7 +60,7 @@ pub async fn run(context: &Context, flags: UpFlags) -> Result<(), Failure> {
     make_token(&mut setup, &flags.listen)?;
     let listener = bind(flags.listen).await?;
 
-    let store = open_store(&setup, Missing::Create).await?;
+    let store = open_sql(&setup, Missing::Create).await?;
     store.migrate().await?;
     let broker: Arc<dyn Broker> = match &setup.amqp {
         Some(url) => open_amqp(url).await?,
