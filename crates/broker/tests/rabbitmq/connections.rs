@@ -94,9 +94,19 @@ async fn what_is_published_while_there_is_no_connection_waits_for_one() {
     let proxy = Proxy::start(vhost.port()).await;
     let broker = Amqp::connect(&vhost.url_by(proxy.port), Options::default()).await.unwrap();
     broker.declare(&topology()).await.unwrap();
-    vhost.close_all_connections();
+    proxy.refuse(true);
+    // Of the two only the one for publishing: the loss of either is a loss, and a publish is not held back by the other's.
+    vhost.close_connection("publish");
     eventually("the loss is noticed", || async { broker.health() == Health::Disconnected }).await;
-    assert_eq!(publish_surely(&broker, 1).await, 0, "it was never in doubt");
+    let publish = publish_surely(&broker, 1);
+    tokio::pin!(publish);
+    let refused = proxy.refused();
+    tokio::select! {
+        doubts = &mut publish => panic!("it did not wait; {doubts} doubts"),
+        () = eventually("connecting is tried again", || async { proxy.refused() > refused }) => {}
+    }
+    proxy.refuse(false);
+    assert_eq!(publish.await, 0, "it was never in doubt");
 }
 
 #[tokio::test]

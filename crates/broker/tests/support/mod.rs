@@ -68,6 +68,20 @@ impl Vhost {
     pub fn close_all_connections(&self) {
         rabbitmqctl(&["close_all_connections", "--vhost", &self.name, "a test"]);
     }
+
+    /// One of the two that a broker has: `role` is part of the name that RabbitMQ shows.
+    pub fn close_connection(&self, role: &str) {
+        let list = rabbitmqctl(&["list_connections", "pid", "vhost", "client_properties"]);
+        let pids: Vec<&str> = list.lines().filter_map(|line| self.pid_of(role, line)).collect();
+        let [pid] = pids[..] else { panic!("not one connection with the role {role} in {}:\n{list}", self.name) };
+        rabbitmqctl(&["close_connection", pid, "a test"]);
+    }
+
+    fn pid_of<'a>(&self, role: &str, line: &'a str) -> Option<&'a str> {
+        let mut columns = line.split('\t');
+        let (pid, vhost, properties) = (columns.next()?, columns.next()?, columns.next()?);
+        (vhost == self.name && properties.contains(&format!(" {role}\""))).then_some(pid)
+    }
 }
 
 impl Drop for Vhost {

@@ -1,8 +1,8 @@
-//! A network between client and broker that can fall silent, or change what passes.
+//! A network between client and broker that can fall silent, refuse new connections, or change what passes.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU16, Ordering},
+    atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
 };
 
 use tokio::{
@@ -17,8 +17,15 @@ use tokio::{
 pub struct Proxy {
     pub port: u16,
     silent: watch::Sender<bool>,
+    door: Arc<Door>,
     /// One byte value of what the client sends that becomes another; both 0 while nothing is changed.
     change: Arc<(AtomicU16, AtomicU16)>,
+}
+
+#[derive(Default)]
+struct Door {
+    shut: AtomicBool,
+    refused: AtomicU32,
 }
 
 impl Proxy {
@@ -27,9 +34,15 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (silent, hears) = watch::channel(false);
         let change = Arc::new((AtomicU16::new(0), AtomicU16::new(0)));
-        let proxy = Self { port: listener.local_addr().expect("an address").port(), silent, change: change.clone() };
+        let door = Arc::new(Door::default());
+        let address = listener.local_addr().expect("an address");
+        let proxy = Self { port: address.port(), silent, door: door.clone(), change: change.clone() };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if door.shut.load(Ordering::Acquire) {
+                    door.refused.fetch_add(1, Ordering::Release);
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 let (client, server) = (client.into_split(), server.into_split());
                 tokio::spawn(pass(client.0, server.1, hears.clone(), Some(change.clone())));
@@ -42,6 +55,16 @@ impl Proxy {
     /// Packets are dropped from now on: nobody is told anything.
     pub fn fall_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
+    }
+
+    /// New connections are closed at once from now on; those that stand go on.
+    pub fn refuse(&self, refuse: bool) {
+        self.door.shut.store(refuse, Ordering::Release);
+    }
+
+    /// How many it has refused.
+    pub fn refused(&self) -> u32 {
+        self.door.refused.load(Ordering::Acquire)
     }
 
     pub fn change(&self, from: u8, to: u8) {
