@@ -60,6 +60,11 @@ fn main() -> ExitCode {
     for report in &broken {
         tell(report, &options);
     }
+    if options.avoidable {
+        for report in &reports {
+            report.observed.avoidable.iter().for_each(|review| eprintln!("avoidable, seed {}: {review}", report.seed));
+        }
+    }
     let missing = missing(&reports);
     if options.coverage {
         missing.iter().for_each(|missing| eprintln!("never reached: {missing}"));
@@ -103,7 +108,8 @@ fn summary(reports: &[Report], violations: usize, missing: &[String], seconds: f
         "unknown": sum(|report| report.unknown),
         "recovered": sum(|report| report.recovered),
         "reviews": sum(|report| report.reviews),
-        "avoidable_reviews": sum(|report| report.avoidable),
+        "avoidable_reviews": sum(|report| report.observed.avoidable.len() as u64),
+        "avoidable_by_watching": sum(|report| report.observed.by_watching),
         "faults": sum(|report| report.faults.len() as u64),
         "commits": sum(|report| report.commits),
         "polls": sum(|report| report.polls),

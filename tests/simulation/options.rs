@@ -7,7 +7,7 @@ use clawback_domain::planted::Bug;
 use crate::chance::Fired;
 
 pub const USAGE: &str = "\
-usage: simulate [--seeds N] [--from S] [--commands C] [--twice] [--coverage] [--shrink]
+usage: simulate [--seeds N] [--from S] [--commands C] [--twice] [--coverage] [--avoidable] [--shrink]
        simulate --from S --seeds 1 --trace [--only SITE#COUNT,…] [--bug NAME]
        simulate --planted [--seeds N] [--from S] [--commands C] [--bug NAME]";
 
@@ -20,6 +20,8 @@ pub struct Options {
     pub twice: bool,
     /// Fails if a crash point or an arrow of the machine was never reached.
     pub coverage: bool,
+    /// Names each avoidable review.
+    pub avoidable: bool,
     /// Makes each failing seed small.
     pub shrink: bool,
     /// Prints every step.
@@ -39,6 +41,7 @@ impl Default for Options {
             commands: 40,
             twice: false,
             coverage: false,
+            avoidable: false,
             shrink: false,
             trace: false,
             only: None,
@@ -64,6 +67,7 @@ impl Options {
                 "--bug" => options.bug = Some(value().and_then(|name| Bug::parse(&name).ok_or(format!("no bug {name}")))?),
                 "--twice" => options.twice = true,
                 "--coverage" => options.coverage = true,
+                "--avoidable" => options.avoidable = true,
                 "--shrink" => options.shrink = true,
                 "--trace" => options.trace = true,
                 "--planted" => options.planted = true,

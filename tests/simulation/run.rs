@@ -23,7 +23,8 @@ use crate::{
     doors::StillClock,
     executor::{End, Executor, mixed},
     fleet::{Fleet, Settings},
-    observer, operators, rehearsed,
+    observer::{Observed, observe},
+    operators, rehearsed,
     rest::{Told, Whole, bought_by_us, brought, is_at_rest},
     trace::Trace,
     workload::{self, FAULTS, Ordered},
@@ -34,6 +35,11 @@ use crate::{
 const HEALING: Duration = Duration::from_secs(6 * 3600);
 /// Between two looks at whether it rests.
 const TICK: Duration = Duration::from_secs(10);
+/// How often reviews that all could settle by sight are given another hour: each is looked at that often.
+const SECOND_SIGHTS: u32 = 3;
+const SECOND_SIGHT: Duration = Duration::from_secs(75 * 60);
+/// Of the reconciliations: how far clocks may differ beyond what is measured.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(15);
 /// Within one tick; more, and something spins.
 const MOST_POLLS: u64 = 3_000_000;
 
@@ -61,7 +67,7 @@ pub struct Report {
     /// Of those: fulfilled by evidence, without a session and without a person.
     pub recovered: u64,
     pub reviews: u64,
-    pub avoidable: u64,
+    pub observed: Observed,
     pub faults: Vec<Fired>,
     pub coverage: Coverage,
 }
@@ -74,7 +80,7 @@ pub fn run(plan: &Plan) -> Report {
     let coverage = Arc::new(Mutex::new(Coverage::default()));
     rehearsed::begin(&world, &coverage, plan.bug);
 
-    let settings = settings(&chance);
+    let settings = settings(&world);
     let ordered = workload::publish(&world, plan.commands);
     customers::own_items(&world);
     customers::sell_and_ship(&world);
@@ -91,13 +97,27 @@ fn live(executor: &mut Executor, world: &World, settings: Settings, ordered: &Or
     let mut end = fleet.run(executor, FAULTS, MOST_POLLS);
     world.heal();
     // At rest twice in a row: what is on its way to the partners arrives meanwhile, and a look may begin something anew.
-    let (mut rests, mut until) = (0, FAULTS);
-    while end == End::Time && until < FAULTS + HEALING && rests < 2 && !world.watch().look(Seen::is_broken) {
+    let (mut rests, mut until, mut sights) = (0, FAULTS, 0);
+    while end == End::Time && until < FAULTS + HEALING && !world.watch().look(Seen::is_broken) {
+        if rests == 2 {
+            if sights == SECOND_SIGHTS || !is_avoidable(world, ordered) {
+                break;
+            }
+            (rests, sights, until) = (0, sights + 1, until + SECOND_SIGHT);
+        }
         until += TICK;
         end = fleet.run(executor, until, MOST_POLLS);
         rests = if fleet.is_calm() && rest(world, ordered) { rests + 1 } else { 0 };
     }
     end
+}
+
+/// Whether a review is left that all could settle.
+fn is_avoidable(world: &World, ordered: &Ordered) -> bool {
+    let (snapshot, ledger) = (world.store().snapshot(), bought_by_us(world));
+    let observed =
+        world.watch().look(|seen| observe(&Whole { world, snapshot: &snapshot, ordered, ledger: &ledger, told: &[], seen }));
+    !observed.avoidable.is_empty()
 }
 
 /// Whether nothing more is owed: every command has ended or waits for a person, and every event is out.
@@ -141,7 +161,7 @@ fn judge(
             unknown: unknown.len() as u64,
             recovered: recovered.count() as u64,
             reviews: snapshot.purchases.iter().filter(|row| row.state.name() == StateName::Review).count() as u64,
-            avoidable: observer::avoidable(&whole).len() as u64,
+            observed: observe(&whole),
             faults: world.chance().fired(),
             coverage,
         }
@@ -188,7 +208,8 @@ fn build_world(executor: &Executor, chance: &Chance, watch: &Watch, trace: Trace
     world
 }
 
-fn settings(chance: &Chance) -> Settings {
+fn settings(world: &World) -> Settings {
+    let chance = world.chance();
     let seconds = Duration::from_secs;
     let rules = Rules {
         poll: PollRules {
@@ -201,8 +222,9 @@ fn settings(chance: &Chance) -> Settings {
             max: seconds(20),
             // Longer than a purchase takes to settle and an inventory to show it.
             window: chance.span("window", seconds(90), seconds(240)),
-            clock_skew: seconds(15),
+            clock_skew: CLOCK_SKEW,
         },
+        item_ids_repeat: world.engine().lock().mode() == Mode::Sandbox,
         max_wait: if chance.below("impatient", 4) == 0 { seconds(90) } else { seconds(24 * 3600) },
         ..Rules::default()
     };

@@ -204,6 +204,8 @@ pub struct Rules {
     pub max_wait: Duration,
     /// Clawback alone buys with the partner's key: only then does the inventory prove anything.
     pub exclusive: bool,
+    /// One item id may be drawn several times, as in the upstream's sandbox. In production an item is one item.
+    pub item_ids_repeat: bool,
 }
 
 impl Default for Rules {
@@ -214,6 +216,7 @@ impl Default for Rules {
             reconcile: ReconcileRules::default(),
             max_wait: Duration::from_secs(24 * 3600),
             exclusive: true,
+            item_ids_repeat: true,
         }
     }
 }

@@ -33,7 +33,7 @@ impl Worker {
         let InventoryAnswer::Read(inventory) = &reading.answer else { return };
         match self.doors.store.case(&tenant.id, user).await {
             Ok(case) => {
-                let rules = tenant.rules().reconcile;
+                let rules = tenant.rules();
                 let survey = evidence::survey(inventory, &case, &tenant.id, (reading.began, reading.ended), &rules);
                 self.keep_survey(tenant, survey, &reading).await;
             }

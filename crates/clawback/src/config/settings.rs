@@ -81,14 +81,15 @@ pub struct Pack {
 }
 
 impl Settings {
-    /// What the purchase machine must know.
-    pub fn rules(&self) -> Rules {
+    /// What the purchase machine must know. `item_ids_repeat`: of the upstream, as [`Rules`] has it.
+    pub fn rules(&self, item_ids_repeat: bool) -> Rules {
         Rules {
             poll: self.poll,
             timeouts: self.timeouts,
             reconcile: self.reconcile,
             max_wait: self.max_wait,
             exclusive: self.exclusive,
+            item_ids_repeat,
         }
     }
 

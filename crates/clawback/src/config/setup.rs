@@ -165,6 +165,11 @@ impl Setup {
         self.partners.iter().find(|partner| partner.id == *id)
     }
 
+    /// In production an item is one item; the sandbox, and whoever stands in for either, may hand one out several times.
+    pub fn item_ids_repeat(&self) -> bool {
+        self.upstream.trim_end_matches('/') != PRODUCTION_URL
+    }
+
     /// Where the embedded store is.
     pub fn sqlite_file(&self) -> PathBuf {
         self.data_dir.join("clawback.sqlite")

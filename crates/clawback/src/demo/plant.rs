@@ -148,6 +148,7 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
             reconcile: ReconcileRules { first: SETTLE, max: 2 * second, window: 10 * second, ..ReconcileRules::default() },
             max_wait: 60 * second,
             exclusive: true,
+            item_ids_repeat: true,
         },
         closed: false,
     })

@@ -38,7 +38,8 @@ impl Upstreams {
 }
 
 /// What the worker works for: each client with its partner's settings.
-pub fn worker_partners(partners: &[Partner], upstreams: &Upstreams) -> Vec<WorkerPartner> {
+/// `item_ids_repeat`: of the upstream.
+pub fn worker_partners(partners: &[Partner], upstreams: &Upstreams, item_ids_repeat: bool) -> Vec<WorkerPartner> {
     let settings = |id: &PartnerId| partners.iter().find(|partner| partner.id == *id).map(|partner| &partner.settings);
     upstreams
         .0
@@ -48,7 +49,7 @@ pub fn worker_partners(partners: &[Partner], upstreams: &Upstreams) -> Vec<Worke
             id: upstream.id.clone(),
             upstream: Arc::new(Metered::new(upstream.id.clone(), upstream.client.clone())),
             limits: limits(settings),
-            rules: settings.rules(),
+            rules: settings.rules(item_ids_repeat),
             closed: settings.closed,
         })
         .collect()

@@ -120,7 +120,10 @@ impl Process {
             clock,
             tasks: Arc::new(self.tasks.clone()),
         };
-        let worker = clawback_worker::Worker::new(doors, worker_partners(&self.setup.partners, &upstreams));
+        let worker = clawback_worker::Worker::new(
+            doors,
+            worker_partners(&self.setup.partners, &upstreams, self.setup.item_ids_repeat()),
+        );
         let ready = worker.clone();
         self.readiness.add(move || if ready.ready() { Ok(()) } else { Err("the worker is not consuming".into()) });
         self.reload_on_hangup(worker.clone(), upstreams.clone());
@@ -131,6 +134,7 @@ impl Process {
     fn reload_on_hangup(&self, worker: Arc<clawback_worker::Worker>, upstreams: Arc<Upstreams>) {
         let partners = self.setup.partners.clone();
         let current = RwLock::new(self.setup.file.clone());
+        let item_ids_repeat = self.setup.item_ids_repeat();
         signals::on_hangup(move || {
             let Some(path) = current.read().path.clone() else {
                 tracing::warn!("SIGHUP: there is no configuration file to read again");
@@ -139,7 +143,7 @@ impl Process {
             // Secrets are watched by themselves; what SIGHUP changes needs none.
             match File::load(Some(&path), &env, crate::config::Needs::NOTHING) {
                 Ok(file) => take_over(&mut current.write(), file, &partners, |partners| {
-                    worker.reload(worker_partners(partners, &upstreams));
+                    worker.reload(worker_partners(partners, &upstreams, item_ids_repeat));
                 }),
                 Err(error) => tracing::error!("SIGHUP: nothing was reloaded\n{error}"),
             }
@@ -224,7 +228,7 @@ pub fn rates(setup: &Setup) -> impl Fn(&PartnerId) -> u32 + Send + Sync + 'stati
 /// What the purchase machine must know of a partner; what is built in for one that is not configured.
 pub fn rules(setup: &Setup) -> impl Fn(&PartnerId) -> Rules + Send + Sync + 'static {
     let rules: std::collections::BTreeMap<_, _> =
-        setup.partners.iter().map(|partner| (partner.id.clone(), partner.settings.rules())).collect();
+        setup.partners.iter().map(|partner| (partner.id.clone(), partner.settings.rules(setup.item_ids_repeat()))).collect();
     move |partner| rules.get(partner).copied().unwrap_or_default()
 }
 

@@ -2,14 +2,17 @@
 //!
 //! Item ids repeat: two users may hold one, and one user may hold it twice. So each known pull explains one item, and times tell
 //! items of one id apart: first those whose time an earlier look has shown, then the nearest that was bought before the pull was
-//! known to us.
+//! known to us and not before it was called.
+//!
+//! What is explained by its id alone may yet be somebody else's, whose pull left before anybody looked. All items of one purchase have
+//! one time, so this takes purchases in doubt that ordered enough to have bought everything of that time that nothing else explains.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::TimeDelta;
 
 use crate::{
-    ItemId, Time,
+    ItemId, PurchaseId, Time,
     clock::after,
     planted::{Bug, planted},
 };
@@ -22,12 +25,18 @@ const SAME: TimeDelta = TimeDelta::seconds(1);
 pub(super) struct Listed<'a> {
     pub item_id: &'a ItemId,
     pub purchased_at: Option<Time>,
+    /// One of the names of its pack, the same for all of that pack.
+    pub pack: &'a str,
+    /// How many items of its pack those in doubt may have bought at its time.
+    pub claimed: u32,
 }
 
 /// Something that was bought, as far as we know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known<'a> {
     pub item_id: &'a ItemId,
+    /// By this purchase.
+    pub purchase: PurchaseId,
     /// Once a look has shown it.
     pub purchased_at: Option<Time>,
     /// It was bought no earlier than this, by the upstream's clock.
@@ -41,7 +50,7 @@ pub(super) struct Known<'a> {
 pub(super) struct Explained {
     /// The place of the known that does.
     pub by: usize,
-    /// By its time, not only by its id.
+    /// By its time, or because nobody else can have bought it.
     pub surely: bool,
 }
 
@@ -54,10 +63,20 @@ pub(super) struct Explanation {
     pub doubtful: Vec<bool>,
 }
 
-/// For each item what explains it, if anything does. `ahead`: by how much the upstream's clock may be ahead of ours.
-pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], ahead: std::time::Duration) -> Explanation {
+/// What the upstream is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Upstream {
+    /// By how much its clock may be ahead of ours.
+    pub ahead: Duration,
+    /// Whether one item id may be drawn several times.
+    pub ids_repeat: bool,
+}
+
+/// For each item what explains it, if anything does.
+pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstream) -> Explanation {
     let mut explained = vec![None; items.len()];
     let mut doubtful = vec![false; items.len()];
+    let mut swaps = Vec::new();
     let mut stacks: BTreeMap<&ItemId, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for (place, known) in known.iter().enumerate() {
         stacks.entry(known.item_id).or_default().1.push(place);
@@ -90,8 +109,9 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], ahead: std::tim
             });
         }
         let fits = |pull: usize, place: usize| {
-            let Known { from, until, .. } = known[pull];
-            items[place].purchased_at.is_none_or(|at| at <= after(until, ahead) && from.is_none_or(|from| at >= from))
+            let Known { until, .. } = known[pull];
+            let from = known[pull].from.filter(|_| upstream.ids_repeat);
+            items[place].purchased_at.is_none_or(|at| at <= after(until, upstream.ahead) && from.is_none_or(|from| at >= from))
         };
         let mut unsure = Vec::new();
         for pull in pulls.into_iter().filter(|pull| known[*pull].purchased_at.is_none()) {
@@ -103,23 +123,55 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], ahead: std::tim
             }
         }
         for (pull, place) in unsure {
-            for left in listed.iter().filter(|left| fits(pull, **left)) {
-                (doubtful[*left], doubtful[place]) = (true, true);
-            }
+            swaps.extend(listed.iter().filter(|left| fits(pull, **left)).map(|left| (place, *left)));
         }
     }
-    doubt_mixed_groups(items, &explained, &mut doubtful);
+    let groups = groups(items, known, &explained);
+    for (place, by) in explained.iter_mut().enumerate() {
+        let Some(by) = by.as_mut().filter(|by| !by.surely) else { continue };
+        let group = &groups[&(items[place].pack, items[place].purchased_at)];
+        let claimed = items[place].purchased_at.map_or(u32::MAX, |_| items[place].claimed);
+        by.surely = !upstream.ids_repeat || group.left.saturating_add(group.least()) > claimed;
+        doubtful[place] = !by.surely && group.left > 0 && items[place].purchased_at.is_some();
+    }
+    for (place, left) in swaps {
+        if explained[place].is_some_and(|by| !by.surely) {
+            (doubtful[place], doubtful[left]) = (true, true);
+        }
+    }
     Explanation { by: explained, doubtful }
 }
 
-/// All items of one purchase have one time: where some of a time are left over, those explained by their id alone may be theirs.
-fn doubt_mixed_groups(items: &[Listed<'_>], explained: &[Option<Explained>], doubtful: &mut [bool]) {
-    let left: BTreeSet<Time> =
-        items.iter().zip(explained).filter(|(_, by)| by.is_none()).filter_map(|(item, _)| item.purchased_at).collect();
-    for (place, by) in explained.iter().enumerate() {
-        let mixed = items[place].purchased_at.is_some_and(|at| left.contains(&at));
-        doubtful[place] |= mixed && by.is_some_and(|by| !by.surely);
+/// The items of one pack and time that nothing explains surely.
+#[derive(Default)]
+struct Group {
+    left: u32,
+    /// How many each purchase explains by their ids alone.
+    by_id: BTreeMap<PurchaseId, u32>,
+}
+
+impl Group {
+    /// A purchase was bought at this time whole or not at all.
+    fn least(&self) -> u32 {
+        self.by_id.values().copied().min().unwrap_or_default()
     }
+}
+
+fn groups<'a>(
+    items: &[Listed<'a>],
+    known: &[Known<'_>],
+    explained: &[Option<Explained>],
+) -> BTreeMap<(&'a str, Option<Time>), Group> {
+    let mut groups = BTreeMap::<_, Group>::new();
+    for (item, by) in items.iter().zip(explained) {
+        let group = groups.entry((item.pack, item.purchased_at)).or_default();
+        match by {
+            None => group.left += 1,
+            Some(by) if !by.surely => *group.by_id.entry(known[by.by].purchase).or_default() += 1,
+            Some(_) => {}
+        }
+    }
+    groups
 }
 
 fn at_its_time(items: &[Listed<'_>], listed: &[usize], time: Option<Time>, within: TimeDelta) -> Option<usize> {
@@ -137,15 +189,25 @@ mod tests {
         after(Time::UNIX_EPOCH, Duration::from_secs(seconds))
     }
 
+    /// Everybody in doubt may have bought it, unless a test says otherwise.
+    fn item<'a>(item_id: &'a ItemId, purchased_at: Option<Time>) -> Listed<'a> {
+        Listed { item_id, purchased_at, pack: "gold", claimed: u32::MAX }
+    }
+
+    /// Each pull of a purchase of its own.
+    fn pull<'a>(item_id: &'a ItemId, number: u128, purchased_at: Option<Time>, until: Time) -> Known<'a> {
+        Known { item_id, purchase: PurchaseId(uuid::Uuid::from_u128(number)), purchased_at, from: None, until }
+    }
+
+    const SANDBOX: Upstream = Upstream { ahead: Duration::from_secs(1), ids_repeat: true };
+
     /// Items and pulls of one id: what explains each item, by the place of the pull.
     fn stack(items: &[Option<u64>], known: &[(Option<u64>, u64)]) -> Vec<Option<(usize, bool)>> {
         let id = ItemId::new("x").unwrap();
-        let items: Vec<_> = items.iter().map(|time| Listed { item_id: &id, purchased_at: time.map(at) }).collect();
-        let known: Vec<_> = known
-            .iter()
-            .map(|(time, until)| Known { item_id: &id, purchased_at: time.map(at), from: None, until: at(*until) })
-            .collect();
-        let explained = explain(&items, &known, Duration::from_secs(1));
+        let items: Vec<_> = items.iter().map(|time| item(&id, time.map(at))).collect();
+        let known: Vec<_> =
+            known.iter().zip(0..).map(|((time, until), number)| pull(&id, number, time.map(at), at(*until))).collect();
+        let explained = explain(&items, &known, SANDBOX);
         explained.by.into_iter().map(|one| one.map(|Explained { by, surely }| (by, surely))).collect()
     }
 
@@ -159,9 +221,8 @@ mod tests {
     fn times_may_be_told_less_precisely() {
         let id = ItemId::new("x").unwrap();
         let precise = at(10) + TimeDelta::milliseconds(400);
-        let items = [Listed { item_id: &id, purchased_at: Some(at(10)) }];
-        let known = [Known { item_id: &id, purchased_at: Some(precise), from: None, until: at(12) }];
-        assert!(explain(&items, &known, Duration::ZERO).by[0].is_some());
+        let known = [pull(&id, 1, Some(precise), at(12))];
+        assert!(explain(&[item(&id, Some(at(10)))], &known, SANDBOX).by[0].is_some());
     }
 
     #[test]
@@ -189,14 +250,9 @@ mod tests {
         let id = |name: &str| ItemId::new(name).unwrap();
         let items: Vec<_> = items.iter().map(|(name, time)| (id(name), at(*time))).collect();
         let known: Vec<_> = known.iter().map(|(name, time, until)| (id(name), time.map(at), at(*until))).collect();
-        let items: Vec<_> = items.iter().map(|(item_id, time)| Listed { item_id, purchased_at: Some(*time) }).collect();
-        let known = known.iter().map(|(item_id, purchased_at, until)| Known {
-            item_id,
-            purchased_at: *purchased_at,
-            from: None,
-            until: *until,
-        });
-        explain(&items, &known.collect::<Vec<_>>(), Duration::ZERO).doubtful
+        let items: Vec<_> = items.iter().map(|(item_id, time)| item(item_id, Some(*time))).collect();
+        let known = known.iter().zip(0..).map(|((item_id, time, until), number)| pull(item_id, number, *time, *until));
+        explain(&items, &known.collect::<Vec<_>>(), Upstream { ahead: Duration::ZERO, ..SANDBOX }).doubtful
     }
 
     #[test]
@@ -215,5 +271,34 @@ mod tests {
             "x may be of the purchase that bought y"
         );
         assert_eq!(doubtful(&[("x", 10), ("y", 20)], &[("x", None, 60)]), [false, false]);
+    }
+
+    /// Items that one purchase drew, all of one time, each explained by its id: whether that is sure.
+    fn sure(drawn: u32, claimed: u32, ids_repeat: bool) -> bool {
+        let ids: Vec<_> = (0..drawn).map(|number| ItemId::new(format!("x{number}")).unwrap()).collect();
+        let items: Vec<_> = ids.iter().map(|id| Listed { claimed, ..item(id, Some(at(10))) }).collect();
+        let known: Vec<_> = ids.iter().map(|id| pull(id, 1, None, at(60))).collect();
+        let explained = explain(&items, &known, Upstream { ids_repeat, ..SANDBOX });
+        assert_eq!(explained.doubtful, vec![false; ids.len()], "nothing is left over");
+        explained.by.iter().all(|by| by.unwrap().surely)
+    }
+
+    #[test]
+    fn what_nobody_else_can_have_bought_is_explained_surely() {
+        assert!(!sure(1, 1, true), "its own item left unseen, and this one is the doubt's");
+        assert!(!sure(2, 2, true) && !sure(2, 3, true));
+        assert!(sure(1, 0, true), "nobody was in doubt at that time");
+        assert!(sure(2, 1, true), "the doubt ordered less than what was bought at that time");
+        assert!(sure(1, 1, false), "an item is one item");
+    }
+
+    #[test]
+    fn a_pull_explains_nothing_that_was_bought_before_its_call() {
+        let id = ItemId::new("x").unwrap();
+        let known = [Known { from: Some(at(20)), ..pull(&id, 1, None, at(60)) }];
+        let items = [item(&id, Some(at(10))), item(&id, Some(at(30)))];
+        let explained = explain(&items, &known, SANDBOX);
+        assert_eq!(explained.by.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(explained.doubtful, [false, false], "they cannot have changed places");
     }
 }

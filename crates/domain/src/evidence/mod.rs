@@ -21,6 +21,8 @@ mod survey;
 mod tests;
 mod verdict;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +164,8 @@ pub struct Case {
     pub truncated: bool,
     /// Every known pull of the user, oldest first.
     pub pulls: Vec<Pull>,
+    /// When the first attempt of each purchase that drew them began, where that is still known: they were not bought before.
+    pub called: BTreeMap<PurchaseId, Time>,
 }
 
 /// A purchase that is not final, with its attempts in order of number.

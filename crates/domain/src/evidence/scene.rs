@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Case, Evidence, Found, Look, MOST_ITEMS, Reading, Rival, Skew,
-    matching::{Explanation, Listed, explain},
+    matching::{Explanation, Listed, Upstream, explain},
     rivals::Other,
-    survey::{known, listed, missing, shown},
+    survey::{known, may_have, missing, shown},
 };
 use crate::{
     ItemId, Time,
@@ -110,7 +110,7 @@ impl<'a> Scene<'a> {
     }
 
     fn good(&self, evidence: &mut Evidence) -> (Look, bool) {
-        let explained = self.explain(&listed(self.items));
+        let explained = self.explain(&self.items.iter().map(|held| self.listed(held)).collect::<Vec<_>>());
         let missing = missing(self.case, &shown(self.case, self.items, &explained));
         let mine = |item: &HeldItem| item.is_of(&self.purchase.command.pack_id) && self.may_be_ours(item.purchased_at);
         let ours: Vec<usize> = (0..self.items.len()).filter(|place| mine(&self.items[*place])).collect();
@@ -139,8 +139,33 @@ impl<'a> Scene<'a> {
     }
 
     fn explain(&self, items: &[Listed<'_>]) -> Explanation {
-        let known = known(self.case, self.others, self.clock, self.rules.reconcile.clock_skew, self.reading.ended);
-        explain(items, &known, self.clock.ahead(self.rules.reconcile.clock_skew))
+        let skew = self.rules.reconcile.clock_skew;
+        let known = known(self.case, self.others, self.clock, skew, self.reading.ended);
+        explain(items, &known, Upstream { ahead: self.clock.ahead(skew), ids_repeat: self.rules.item_ids_repeat })
+    }
+
+    fn listed<'b>(&'b self, held: &'b HeldItem) -> Listed<'b> {
+        let (item_id, purchased_at) = (&held.item.item_id, held.purchased_at);
+        if held.is_of(&self.purchase.command.pack_id) {
+            return self.ours(item_id, purchased_at);
+        }
+        let of_its_pack = self.others.iter().filter(|other| held.is_of(other.pack));
+        let claimed = self.claimed(of_its_pack, purchased_at);
+        let pack = held.claw_id.as_deref().or(held.claw_slug.as_deref()).unwrap_or_default();
+        Listed { item_id, purchased_at, pack, claimed }
+    }
+
+    /// An item of our pack.
+    fn ours<'b>(&'b self, item_id: &'b ItemId, purchased_at: Option<Time>) -> Listed<'b> {
+        let mine = if self.may_be_ours(purchased_at) { self.purchase.command.amount } else { 0 };
+        let claimed = mine + self.claimed(self.of_our_pack(), purchased_at);
+        Listed { item_id, purchased_at, pack: self.purchase.command.pack_id.as_str(), claimed }
+    }
+
+    fn claimed<'b>(&self, others: impl Iterator<Item = &'b Other<'b>>, purchased_at: Option<Time>) -> u32 {
+        let skew = self.rules.reconcile.clock_skew;
+        let may_have = |other: &&Other<'_>| purchased_at.is_none_or(|at| may_have(other, at, self.clock, skew));
+        others.filter(may_have).map(|other| other.amount).sum()
     }
 
     pub fn may_be_ours(&self, purchased_at: Option<Time>) -> bool {
@@ -226,8 +251,10 @@ impl<'a> Scene<'a> {
             let piece = Piece { item_id: &found.item_id, purchased_at: found.purchased_at, held: None };
             all.extend((listed..found.count as usize).map(|_| piece));
         }
-        let as_listed: Vec<_> =
-            all.iter().map(|piece| Listed { item_id: piece.item_id, purchased_at: piece.purchased_at }).collect();
+        let as_listed: Vec<_> = all
+            .iter()
+            .map(|piece| piece.held.map_or_else(|| self.ours(piece.item_id, piece.purchased_at), |held| self.listed(held)))
+            .collect();
         let Explanation { by, doubtful } = self.explain(&as_listed);
         let gone = |piece: &Piece<'_>| piece.held.is_none();
         let surely = all.iter().zip(&by).all(|(piece, by)| !gone(piece) || by.is_none_or(|by| by.surely));

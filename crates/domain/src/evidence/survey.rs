@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Case, Orphan, Sightings, Skew,
-    matching::{Explanation, Known, Listed, explain},
+    matching::{Explanation, Known, Listed, Upstream, explain},
     rivals::{Other, Standing, others},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     clock::after,
     item::{HeldItem, Pull, Shown, Standing as Sighted},
     planted::{Bug, planted},
-    poll::ReconcileRules,
+    purchase::Rules,
 };
 
 /// Everything a look tells beyond one purchase.
@@ -63,19 +63,24 @@ impl Skew {
 pub(super) fn known<'a>(case: &'a Case, others: &[Other<'a>], clock: Skew, skew: Duration, now: Time) -> Vec<Known<'a>> {
     let pulls = case.pulls.iter().map(|pull| Known {
         item_id: &pull.item.item_id,
+        purchase: pull.purchase,
         purchased_at: pull.sight.purchased_at,
-        from: None,
+        from: case.called.get(&pull.purchase).map(|called| clock.since(*called, skew)),
         until: pull.created_at,
     });
     let told = others.iter().filter(|other| other.standing == Standing::Told).flat_map(|other| {
         let from = Some(clock.since(other.begun_at, skew));
-        other.item_ids().map(move |item_id| Known { item_id, purchased_at: None, from, until: now })
+        let purchase = other.purchase;
+        other.item_ids().map(move |item_id| Known { item_id, purchase, purchased_at: None, from, until: now })
     });
     pulls.chain(told).collect()
 }
 
-pub(super) fn listed(items: &[HeldItem]) -> Vec<Listed<'_>> {
-    items.iter().map(|held| Listed { item_id: &held.item.item_id, purchased_at: held.purchased_at }).collect()
+/// Whether the other, whose items nobody was told, may have bought something at this time.
+pub(super) fn may_have(other: &Other<'_>, at: Time, clock: Skew, skew: Duration) -> bool {
+    other.standing != Standing::Told
+        && at >= clock.since(other.begun_at, skew)
+        && (other.standing != Standing::Unknown || at <= clock.until(other.until, skew))
 }
 
 /// Which of the pulls a look shows.
@@ -84,7 +89,8 @@ pub(super) fn shown(case: &Case, items: &[HeldItem], explained: &Explanation) ->
     for (place, item) in items.iter().enumerate() {
         if let Some(slot) = explained.by[place].and_then(|explained| shown.get_mut(explained.by)) {
             // A time that may be another's would be believed from then on.
-            let purchased_at = item.purchased_at.filter(|_| !explained.doubtful[place]);
+            let surely = explained.by[place].is_some_and(|explained| explained.surely);
+            let purchased_at = item.purchased_at.filter(|_| surely && !explained.doubtful[place]);
             *slot = Some(Shown { purchased_at });
         }
     }
@@ -98,17 +104,23 @@ pub(super) fn missing(case: &Case, shown: &[Option<Shown>]) -> u32 {
 }
 
 /// What a good look of `user` tells of all that is known of them. The inventory was read, from `began` to `ended`, before the case.
-pub fn survey(
-    inventory: &Inventory,
-    case: &Case,
-    partner: &PartnerId,
-    (began, ended): (Time, Time),
-    rules: &ReconcileRules,
-) -> Survey {
-    let skew = rules.clock_skew;
+pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, ended): (Time, Time), rules: &Rules) -> Survey {
+    let skew = rules.reconcile.clock_skew;
     let clock = Skew::of(inventory.upstream_time, began, ended);
-    let others = others(case, None, rules.window, ended);
-    let explained = explain(&listed(&inventory.items), &known(case, &others, clock, skew, ended), clock.ahead(skew));
+    let others = others(case, None, rules.reconcile.window, ended);
+    let claimed = |item: &HeldItem| {
+        let may_have =
+            |other: &&Other<'_>| item.is_of(other.pack) && item.purchased_at.is_none_or(|at| may_have(other, at, clock, skew));
+        others.iter().filter(may_have).map(|other| other.amount).sum()
+    };
+    let listed = inventory.items.iter().map(|item| Listed {
+        item_id: &item.item.item_id,
+        purchased_at: item.purchased_at,
+        pack: item.claw_id.as_deref().or(item.claw_slug.as_deref()).unwrap_or_default(),
+        claimed: claimed(item),
+    });
+    let upstream = Upstream { ahead: clock.ahead(skew), ids_repeat: rules.item_ids_repeat };
+    let explained = explain(&listed.collect::<Vec<_>>(), &known(case, &others, clock, skew, ended), upstream);
     let shown = shown(case, &inventory.items, &explained);
     let unexplained =
         inventory.items.iter().zip(&explained.by).filter(|(_, explained)| explained.is_none()).map(|(item, _)| item);
@@ -146,9 +158,8 @@ fn orphans<'a>(
     for item in unexplained {
         let Some(at) = item.purchased_at else { continue };
         let anybodys = |other: &Other<'_>| {
-            item.is_of(other.pack)
-                && at >= clock.since(other.begun_at, skew)
-                && (other.standing != Standing::Unknown || at <= clock.until(other.until, skew))
+            let told = other.standing == Standing::Told && at >= clock.since(other.begun_at, skew);
+            item.is_of(other.pack) && (told || may_have(other, at, clock, skew))
         };
         if at < first || others.iter().any(anybodys) {
             continue;

@@ -40,9 +40,7 @@ pub fn examine(purchase: &Purchase, reading: &Reading, case: &Case, rules: &Rule
     let (doubt, mut evidence) = in_doubt(purchase, case, rules)?;
     let now = reading.ended;
     let survey = match &reading.answer {
-        InventoryAnswer::Read(inventory) => {
-            Some(survey(inventory, case, &purchase.partner, (reading.began, now), &rules.reconcile))
-        }
+        InventoryAnswer::Read(inventory) => Some(survey(inventory, case, &purchase.partner, (reading.began, now), rules)),
         _ => None,
     };
     let others: Vec<Other<'_>> = others(case, Some(purchase.id), rules.reconcile.window, now);

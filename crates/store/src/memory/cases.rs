@@ -6,6 +6,7 @@ use clawback_domain::{
     PartnerId, Time, UserId,
     change::Ruling,
     evidence::{Case, MOST_OPEN, Open, Sightings},
+    item::Pull,
     purchase::Purchase,
 };
 
@@ -48,6 +49,8 @@ impl Tables {
     pub(super) fn case(&self, partner: &PartnerId, user: &UserId) -> Case {
         let Ruled { version, retried_at } = self.cases.of(partner, user);
         let open = self.shelf.open_of_user(partner, user);
+        let pulls = self.shelf.pulls_of_user(partner, user);
+        let first = |pull: &Pull| Some((pull.purchase, self.attempts.of(pull.purchase).first()?.attempt.started_at));
         let with_attempts =
             |purchase: &Purchase| Open { purchase: purchase.clone(), attempts: self.attempts.of(purchase.id).to_vec() };
         Case {
@@ -55,7 +58,8 @@ impl Tables {
             retried_at,
             truncated: open.len() > MOST_OPEN as usize,
             open: open.into_iter().take(MOST_OPEN as usize).map(with_attempts).collect(),
-            pulls: self.shelf.pulls_of_user(partner, user),
+            called: pulls.iter().filter_map(first).collect(),
+            pulls,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clawback_domain::{
-    PartnerId, PurchaseId, UserId,
+    PartnerId, PurchaseId, Time, UserId,
     change::Change,
     evidence::{Case, MOST_OPEN, Open},
     purchase::Purchase,
@@ -12,10 +12,11 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     TransactionTrait,
 };
+use uuid::Uuid;
 
 use super::{
     Sql,
-    entity::{attempts, cases, purchases},
+    entity::{attempts, cases, pulls, purchases},
     failure::reading,
     purchases::{all, pulls_of_user},
     statement::{Bulk, Cell, Kind, Rows},
@@ -38,6 +39,7 @@ impl Sql {
         purchases.truncate(MOST_OPEN as usize);
         let mut attempts = attempts_of_open(&tx, partner, user).await?;
         let pulls = all(pulls_of_user(partner, user).all(&tx).await)?;
+        let called = first_calls(&tx, partner, user).await?;
         tx.rollback().await.map_err(reading)?;
 
         let with_attempts = |purchase: Purchase| Open { attempts: attempts.remove(&purchase.id).unwrap_or_default(), purchase };
@@ -47,6 +49,7 @@ impl Sql {
             open: purchases.into_iter().map(with_attempts).collect(),
             truncated,
             pulls,
+            called,
         })
     }
 }
@@ -79,6 +82,19 @@ async fn attempts_of_open(
         attempts.entry(record.purchase).or_default().push(record);
     }
     Ok(attempts)
+}
+
+/// When the purchases that drew the user's pulls were first called.
+async fn first_calls(
+    db: &impl ConnectionTrait,
+    partner: &PartnerId,
+    user: &UserId,
+) -> Result<BTreeMap<PurchaseId, Time>, StoreError> {
+    use attempts::Column as C;
+    let drawn = pulls_of_user(partner, user).select_only().column(pulls::Column::Purchase).into_query();
+    let first = attempts::Entity::find().select_only().columns([C::Purchase, C::StartedAt]).filter(C::Number.eq(1));
+    let calls = first.filter(C::Purchase.in_subquery(drawn)).into_tuple::<(Uuid, Time)>().all(db).await;
+    Ok(calls.map_err(reading)?.into_iter().map(|(purchase, at)| (PurchaseId(purchase), at)).collect())
 }
 
 /// Raises each case that still has the version its ruling was concluded from, and returns whose ruling that was. Within a batch each

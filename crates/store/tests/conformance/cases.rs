@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clawback_domain::{
     AttemptToken,
@@ -44,8 +44,8 @@ pub async fn a_case_holds_what_is_open_with_its_attempts_and_every_pull(store: S
     let again = busy.attempt(AttemptToken(Uuid::nil()), at(7), &Rules::default());
     let twice = applied(&*store, then(&busy, Happened::Initiated(again), at(7))).await;
     let doubtful = applied(&*store, then(&twice, Happened::DeadlinePassed, at(100))).await;
-    fulfilled(&*store, acme(), "late", at(4)).await;
-    fulfilled(&*store, acme(), "early", at(2)).await;
+    let late = fulfilled(&*store, acme(), "late", at(4)).await;
+    let early = fulfilled(&*store, acme(), "early", at(2)).await;
     let row = stored(&*store, called(acme(), "failed", at(1))).await;
     let refused = Answer::NeverSent { why: "no route".into() };
     let row = applied(&*store, answered(&row, refused, at(2))).await;
@@ -62,7 +62,8 @@ pub async fn a_case_holds_what_is_open_with_its_attempts_and_every_pull(store: S
     let pulls = store.pulls_of_user(&acme(), &user("user-1")).await.unwrap();
     assert_eq!(open.iter().map(|open| open.attempts.len()).collect::<Vec<_>>(), [1, 2, 1, 1, 0]);
     assert_eq!(pulls.len(), 4);
-    assert_eq!(found, Case { version: 0, retried_at: None, open, truncated: false, pulls });
+    let called = BTreeMap::from([(late.id, at(4)), (early.id, at(2))]);
+    assert_eq!(found, Case { version: 0, retried_at: None, open, truncated: false, pulls, called });
 }
 
 /// Several rows have one birth time; the id tells them apart.
