@@ -15,6 +15,7 @@ use crate::{
     chance::{Chance, Stream},
     doors::{MOST_OFFSET, SimClock, SimTasks},
     executor::{End, Executor, Process},
+    operators,
     store::SimStore,
     upstream::SimUpstream,
     workload::{self, FAULTS, Ordered},
@@ -159,7 +160,13 @@ impl Fleet {
             Act::Terminate(victim) => self.terminate(victim),
             Act::Interrupt => self.world.broker().interrupt(),
             Act::Start(place) => self.spawn(place),
-            Act::Thaw(process) => executor.thaw(process),
+            Act::Thaw(process) => {
+                if self.world.chance().below("impatience before a thaw", 2) == 0 {
+                    let impatient = operators::lose_patience(&self.world, &self.settings.rules);
+                    impatient.now_or_never().expect("the model answers at once");
+                }
+                executor.thaw(process);
+            }
         }
     }
 
@@ -196,8 +203,8 @@ impl Fleet {
             self.world.broker().interrupt();
         }
         // Now and then so long that whatever it was doing is in review when it wakes up.
-        let most = if self.world.chance().below("frozen for long", 4) == 0 { 400 } else { 70 };
-        let lasts = self.world.chance().span("frozen for", Duration::from_secs(1), Duration::from_secs(most));
+        let (least, most) = if self.world.chance().below("frozen for long", 4) == 0 { (150, 450) } else { (1, 70) };
+        let lasts = self.world.chance().span("frozen for", Duration::from_secs(least), Duration::from_secs(most));
         self.plan_in(lasts, Act::Thaw(process));
     }
 

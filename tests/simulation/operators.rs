@@ -148,6 +148,22 @@ async fn settle_reviews(world: &World, rules: &Rules) {
     }
 }
 
+/// Somebody loses patience with reviews just before a frozen worker wakes up, which may have their answers.
+pub async fn lose_patience(world: &World, rules: &Rules) {
+    let filter = Filter { state: Some(StateName::Review), limit: 100, ..Filter::default() };
+    for row in world.store().purchases(filter).await.expect("the model reads") {
+        let State::Review(review) = &row.state else { continue };
+        let attempts = world.store().attempts(row.id).await.expect("the model reads");
+        let unanswered = attempts.last().is_some_and(|record| record.fact.is_none());
+        if unanswered && may_call_again(&row, review, world, rules) {
+            world.watch().is_careless(row.id);
+            world.say("operator", || format!("has {} called again", row.id));
+            let resolution = Resolution::Retry;
+            write(world, &row, Happened::Resolved { resolution, by: "ann".into(), why: String::new() }, rules).await;
+        }
+    }
+}
+
 async fn settle(world: &World, row: &Purchase, review: &Review, rules: &Rules) {
     let Some(resolution) = truth(world, row, review, rules).await else { return };
     world.say("operator", || format!("resolves {}: {resolution:?}", row.id));
