@@ -212,3 +212,56 @@ async fn a_frozen_worker_that_wakes_up_late_but_before_the_deadlines_buys_nothin
     until("the last moment to send is over", SOON, || async { (Utc::now() > late).then_some(()).context("not yet") }).await?;
     wake_up(&frozen, &cut).await
 }
+
+/// From the moment an inventory can show what was bought.
+const SETTLED_WITHIN: TimeDelta = TimeDelta::seconds(120);
+
+/// A third of the calls buy and do not tell; the rest is as it is built in.
+const SILENT: &[&str] = &[
+    "--settle=2s",
+    "--latency=50ms",
+    "--fault=init:timeout-after=0.1",
+    "--fault=init:reset-after=0.1",
+    "--fault=init:error-after=0.1",
+    "--fault=init:cut-body=0.05",
+    "--fault=inventory:inventory-lag=0.1",
+    "--fault=inventory:error-before=0.05",
+];
+
+#[tokio::test]
+async fn what_was_bought_unseen_is_recovered_within_two_minutes() -> Result<()> {
+    let (host, database) = (VirtualHost::create().await?, Database::create().await?);
+    let plan = Plan { partners: 2, upstream: SILENT, defaults: r#"timeouts = { connect = "1s", init = "3s" }"# };
+    let mut stage = Stage::set(host.url(), database.url(), plan).await?;
+    let mut orders = orders(400, &stage.partners)?;
+    // Users buy a pack once: purchases of one user and pack that are in doubt together are for a person.
+    for (number, order) in orders.iter_mut().enumerate() {
+        order.user = format!("user-{}", number / 2);
+    }
+    let (_worker, _scheduler) = (stage.worker().await?, stage.scheduler().await?);
+    stage.publish(&orders).await?;
+    // A doubt that is not settled in time waits for the end of its window, three quarters of an hour.
+    stage.ended(orders.len() * 99 / 100, Duration::from_secs(150)).await?;
+    let books = Books::snapshot(&stage).await?;
+    let mut took = Vec::new();
+    let mut late = Vec::new();
+    for bought in &books.ledger.purchases {
+        let row = books.rows.values().find(|row| bought.purchase_id() == Some(&row.purchase.id.to_string()));
+        let row = row.context("nobody ordered it")?;
+        if row.unclear_attempts().next().is_none() {
+            continue;
+        }
+        let bought_at: DateTime<Utc> = bought.purchased_at.parse()?;
+        let after = row.purchase.updated_at - bought_at;
+        match row.is_recovered() && after <= SETTLED_WITHIN {
+            true => took.push(after.num_milliseconds()),
+            false => late.push(format!("{:?}", row.purchase.state)),
+        }
+    }
+    took.sort_unstable();
+    let acted = took.len() + late.len();
+    ensure!(acted > 80, "only {acted} calls bought without telling");
+    println!("{}", json!({"acted": acted, "recovered": took.len(), "p50_ms": took[took.len() / 2], "max_ms": took.last()}));
+    ensure!(late.len() * 100 <= acted, "{} of {acted} were not recovered in time, first: {}", late.len(), late[0]);
+    Ok(())
+}

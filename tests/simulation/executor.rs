@@ -135,6 +135,15 @@ pub struct Executor {
     pub panics: Vec<String>,
 }
 
+impl Drop for Executor {
+    /// What is spawned and not yet taken over holds the world, and the world holds this handle.
+    fn drop(&mut self) {
+        self.tasks.clear();
+        let spawned = std::mem::take(&mut self.handle.0.lock().spawned);
+        drop(spawned);
+    }
+}
+
 impl Executor {
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -88,7 +88,10 @@ pub fn run(plan: &Plan) -> Report {
     let told = collect_events(&world);
     let end = live(&mut executor, &world, settings, &ordered);
     rehearsed::end();
-    judge(plan, &executor, &world, end, &ordered, &told.lock(), &coverage.lock())
+    let report = judge(plan, &executor, &world, end, &ordered, &told.lock(), &coverage.lock());
+    // The world holds the store, which would go on holding the world.
+    world.store().on_commit(Box::new(|_| {}));
+    report
 }
 
 /// From the first command to rest, or to the end of all patience.
