@@ -62,6 +62,9 @@ pub struct Seen {
     pub careless: BTreeSet<PurchaseId>,
     /// Sessions that reached a process which lives on, by the reference of their call.
     pub sessions: BTreeMap<String, (Process, SessionId)>,
+    /// Whose attempts they are, of processes that live on.
+    pub owners: BTreeMap<AttemptToken, Process>,
+    dead: BTreeSet<Process>,
     /// Since when a process knows that a partner is paused.
     paused: BTreeMap<(Process, PartnerId), Time>,
 }
@@ -84,6 +87,11 @@ impl Watch {
             Committed::Purchase { before, after, attempt, event, .. } => {
                 let event = event.as_ref().map(|event| event.id);
                 seen.unsent.extend(event);
+                let owner = seen.committing;
+                // What is on its way to the store outlives its process.
+                if !seen.dead.contains(&owner) {
+                    seen.owners.extend(attempt.map(|attempt| (attempt.token, owner)));
+                }
                 seen.purchase(before.as_ref(), after, attempt.as_ref(), event);
             }
             Committed::Fact { fact, .. } => {
@@ -136,6 +144,8 @@ impl Watch {
         let mut seen = self.0.lock();
         seen.sessions.retain(|_, (holder, _)| *holder != process);
         seen.paused.retain(|(who, _), _| *who != process);
+        seen.owners.retain(|_, owner| *owner != process);
+        seen.dead.insert(process);
     }
 }
 

@@ -72,6 +72,7 @@ impl Whole<'_> {
             self.items(&bought),
             self.in_time(),
             self.sessions(),
+            self.answers(),
             self.events(),
             self.letters(),
             folds(self.snapshot),
@@ -159,6 +160,22 @@ impl Whole<'_> {
         let stored: BTreeSet<_> = facts.filter_map(|fact| session(&fact.answer)).collect();
         let lost = self.seen.sessions.iter().filter(|(_, (_, session))| !stored.contains(session));
         lost.map(|(reference, _)| format!("lose nothing: the session of {reference} was known and is not stored")).collect()
+    }
+
+    /// Whoever began an attempt and lives on has written what it came to.
+    fn answers(&self) -> Vec<Violation> {
+        let panicked: BTreeSet<_> = self.snapshot.purchases.iter().filter(|row| row.panics > 0).map(|row| row.id).collect();
+        let silent = self.snapshot.attempts.iter().filter(|record| {
+            record.fact.is_none()
+                && !panicked.contains(&record.purchase)
+                && self.seen.owners.contains_key(&record.attempt.token)
+        });
+        silent
+            .map(|record| {
+                let (number, id) = (record.attempt.number, record.purchase);
+                format!("say everything: attempt {number} of {id} has no answer, and its owner lives on")
+            })
+            .collect()
     }
 
     fn events(&self) -> Vec<Violation> {

@@ -73,9 +73,12 @@ fn betrayed(bug: Bug) -> &'static [&'static str] {
         | Bug::DueForgotten
         | Bug::NeverStepped
         | Bug::RejectedUnconfirmed => LOST,
-        Bug::EventBeforeCommit | Bug::UnconfirmedIsSent | Bug::UnsentForgotten | Bug::NeverMarked | Bug::RepeatedUnderNewId => {
-            SAID
-        }
+        Bug::OvertakenIsSilent
+        | Bug::EventBeforeCommit
+        | Bug::UnconfirmedIsSent
+        | Bug::UnsentForgotten
+        | Bug::NeverMarked
+        | Bug::RepeatedUnderNewId => SAID,
         Bug::PausesIgnored | Bug::ExpiryIgnored => HELD,
         Bug::OneLookEnough
         | Bug::NotFoundIsProof

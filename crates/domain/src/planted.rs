@@ -29,6 +29,8 @@ codes!(
         UnknownIsStored = "UnknownIsStored",
         /// Every end is true: a request leaves after its `send_by`, when others have judged it already.
         SendByIgnored = "SendByIgnored",
+        /// Say everything: who learns too late that its attempt was stored keeps silent about never having called.
+        OvertakenIsSilent = "OvertakenIsSilent",
         /// Lose nothing: a session whose transition does not fit is dropped.
         SessionDropped = "SessionDropped",
         /// Lose nothing: a row that is not final is due in years.

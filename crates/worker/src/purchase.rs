@@ -226,6 +226,9 @@ impl Worker {
 
     /// The owner of an attempt knows that it did not call and never will: nobody need look for what it bought.
     async fn never_called(&self, tenant: &Tenant, row: Purchase, token: AttemptToken) -> Option<Advanced> {
+        if planted(Bug::OvertakenIsSilent) {
+            return None;
+        }
         let answer = Answer::NeverSent { why: "its commit was answered too late to call".into() };
         let fact = Fact { token, answer: answer.clone(), at: self.doors.clock.now() };
         self.advance(tenant, row, Happened::Answered { token, answer }, Some(fact)).await
