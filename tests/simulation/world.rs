@@ -225,6 +225,10 @@ impl World {
             if world.fires("commit answer lost", world.rates().commit_answer_lost) {
                 return Err(StoreError::Unknown("lost after the commit".into()));
             }
+            if world.fires("commit answer hangs", world.rates().commit_answer_hangs) {
+                world.sleep(world.chance().span("commit hangs for", Duration::ZERO, Duration::from_secs(90))).await;
+                return Err(StoreError::Unknown("the connection hung after the commit, and broke".into()));
+            }
             world.latency("store latency").await;
             result
         })
