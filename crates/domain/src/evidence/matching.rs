@@ -75,7 +75,6 @@ pub(super) struct Upstream {
 /// For each item what explains it, if anything does.
 pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstream) -> Explanation {
     let mut explained = vec![None; items.len()];
-    let mut doubtful = vec![false; items.len()];
     let mut swaps = Vec::new();
     let mut stacks: BTreeMap<&ItemId, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for (place, known) in known.iter().enumerate() {
@@ -127,19 +126,33 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
         }
     }
     let groups = groups(items, known, &explained);
-    for (place, by) in explained.iter_mut().enumerate() {
-        let Some(by) = by.as_mut().filter(|by| !by.surely) else { continue };
-        let group = &groups[&(items[place].pack, items[place].purchased_at)];
-        let claimed = items[place].purchased_at.map_or(u32::MAX, |_| items[place].claimed);
-        by.surely = !upstream.ids_repeat || group.left.saturating_add(group.least()) > claimed;
-        doubtful[place] = !by.surely && group.left > 0 && items[place].purchased_at.is_some();
-    }
-    for (place, left) in swaps {
-        if explained[place].is_some_and(|by| !by.surely) {
-            (doubtful[place], doubtful[left]) = (true, true);
+    let mut explanation = Explanation { by: explained, doubtful: vec![false; items.len()] };
+    explanation.weigh(items, &groups, upstream.ids_repeat);
+    explanation.swap(&swaps);
+    explanation
+}
+
+impl Explanation {
+    /// Whether what is explained by its id alone may be somebody else's all the same.
+    fn weigh(&mut self, items: &[Listed<'_>], groups: &Groups<'_>, ids_repeat: bool) {
+        for (place, by) in self.by.iter_mut().enumerate() {
+            let Some(by) = by.as_mut().filter(|by| !by.surely) else { continue };
+            let Listed { pack, purchased_at, claimed, .. } = items[place];
+            let group = &groups[&(pack, purchased_at)];
+            let of_others = purchased_at.is_none() || group.left + group.least() <= claimed;
+            by.surely = !(ids_repeat && of_others);
+            self.doubtful[place] = !by.surely && group.left > 0 && purchased_at.is_some();
         }
     }
-    Explanation { by: explained, doubtful }
+
+    /// Each of `swaps`: an item that is explained by its id alone, and one that is left over and might be in its place.
+    fn swap(&mut self, swaps: &[(usize, usize)]) {
+        for (place, left) in swaps {
+            if self.by[*place].is_some_and(|by| !by.surely) {
+                (self.doubtful[*place], self.doubtful[*left]) = (true, true);
+            }
+        }
+    }
 }
 
 /// The items of one pack and time that nothing explains surely.
@@ -157,12 +170,10 @@ impl Group {
     }
 }
 
-fn groups<'a>(
-    items: &[Listed<'a>],
-    known: &[Known<'_>],
-    explained: &[Option<Explained>],
-) -> BTreeMap<(&'a str, Option<Time>), Group> {
-    let mut groups = BTreeMap::<_, Group>::new();
+type Groups<'a> = BTreeMap<(&'a str, Option<Time>), Group>;
+
+fn groups<'a>(items: &[Listed<'a>], known: &[Known<'_>], explained: &[Option<Explained>]) -> Groups<'a> {
+    let mut groups = Groups::new();
     for (item, by) in items.iter().zip(explained) {
         let group = groups.entry((item.pack, item.purchased_at)).or_default();
         match by {
