@@ -1,8 +1,9 @@
 //! Which purchases the unexplained items can belong to.
 //!
 //! The upstream stamps all items of one purchase with one time, so a *group* of items of one time belongs to one purchase whole, or
-//! to several that were bought in the same millisecond. Purchases of one amount are equal: whose items are whose among them does not
-//! matter, only who bought and who did not. What we want to know is whether *ours* bought in every way to explain all groups.
+//! to several that were bought in the same millisecond. Of what others bought, part may have left before anybody looked; of ours all must be
+//! there. Purchases of one amount are equal: whose items are whose among them does not matter, only who bought and who did not. What we
+//! want to know is whether *ours* bought in every way to explain all groups.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +81,7 @@ fn alone(ours: Claimant, groups: &[Group]) -> Share {
 const MOST_CLAIMANTS: usize = 64;
 const MOST_STEPS: u32 = 50_000;
 
-/// Tries every way to give each group to claimants of exactly its size.
+/// Tries every way to give each group to claimants that ordered at least as much: part of what others bought may have left unseen.
 struct Search<'a> {
     /// Equal ones stand side by side.
     claimants: Vec<Claimant>,
@@ -137,8 +138,8 @@ impl<'a> Search<'a> {
             self.steps += 1;
             let claimant = self.claimants[place];
             let free = used & (1 << place) == 0;
-            if free && claimant.amount <= left && claimant.may_have(self.groups[group].at) {
-                if self.fills(group, left - claimant.amount, place + 1, used | 1 << place) {
+            if free && claimant.may_have(self.groups[group].at) {
+                if self.fills(group, left.saturating_sub(claimant.amount), place + 1, used | 1 << place) {
                     return true;
                 }
                 // What one of several equals cannot do none can.
@@ -201,7 +202,9 @@ mod tests {
     #[test]
     fn amounts_tell_purchases_apart() {
         assert_eq!(share(&[(1, 0), (2, 0)], &[(5, 2), (6, 1)]), Share::Certain(vec![1]));
-        assert_eq!(share(&[(1, 0), (2, 0)], &[(5, 2)]), Share::Nothing);
+        assert_eq!(share(&[(2, 0), (1, 0)], &[(5, 2)]), Share::Certain(vec![0]));
+        assert!(unclear(&share(&[(1, 0), (2, 0)], &[(5, 1)])), "it may be what is left of two");
+        assert_eq!(share(&[(1, 0), (2, 0)], &[(5, 1), (6, 2)]), Share::Certain(vec![0]), "the two are there");
         assert!(unclear(&share(&[(2, 0), (1, 0), (1, 0)], &[(5, 2)])), "one purchase or two");
         assert!(unclear(&share(&[(3, 0), (1, 0)], &[(5, 2)])), "nobody ordered two");
     }
@@ -220,7 +223,8 @@ mod tests {
         assert_eq!(share(&[(1, 0), (1, 150)], &[(95, 1), (205, 1)]), Share::Certain(vec![0]));
     }
 
-    /// Every way to give each group to claimants of exactly its size; the places of the groups that ours takes part in, per way.
+    /// Every way to give each group to claimants that ordered no less; the places of the groups that ours takes part in, per way. Of ours
+    /// everything is there.
     fn ways(all: &[Claimant], groups: &[Group]) -> Vec<Option<usize>> {
         let mut found = Vec::new();
         let takes = groups.len() + 1;
@@ -232,14 +236,14 @@ mod tests {
                 let take = code % takes;
                 code /= takes;
                 if take < groups.len() {
-                    fits &= claimant.may_have(groups[take].at);
+                    fits &= claimant.may_have(groups[take].at) && (who > 0 || claimant.amount <= groups[take].count);
                     sums[take] += claimant.amount;
                     if who == 0 {
                         ours = Some(take);
                     }
                 }
             }
-            if fits && sums.iter().zip(groups).all(|(sum, group)| *sum == group.count) {
+            if fits && sums.iter().zip(groups).all(|(sum, group)| *sum >= group.count) {
                 found.push(ours);
             }
         }
