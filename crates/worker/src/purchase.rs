@@ -111,6 +111,8 @@ impl Worker {
             Ok(Stored::Overtaken(row)) => {
                 Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, (*row).clone())).await;
                 if let Some(attempt) = insertion.attempt {
+                    // From here on a panic is the row's.
+                    hand.stored(row.id);
                     let freed = Box::pin(self.never_called(tenant, *row, attempt.token)).await;
                     Box::pin(self.hold(tenant, freed)).await;
                 }
