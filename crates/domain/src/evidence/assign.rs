@@ -51,9 +51,13 @@ pub(super) fn assign(ours: Claimant, others: &[Claimant], groups: &[Group]) -> S
     }
     let mut search = Search::new(&others, groups);
     let without_ours = search.explains(None);
-    let with_ours = (0..groups.len())
+    let with_ours: Vec<usize> = (0..groups.len())
         .filter(|place| ours.may_have(groups[*place].at) && ours.amount <= groups[*place].count)
-        .find(|place| search.explains(Some((*place, ours.amount))));
+        .filter(|place| search.explains(Some((*place, ours.amount))))
+        .collect();
+    // Equals may be exchanged. Who began first most likely bought first: a session that comes late then tells of the same items.
+    let earlier = others.iter().filter(|other| other.amount == ours.amount && other.since < ours.since).count();
+    let with_ours = with_ours.get(earlier).or(with_ours.last()).copied();
     if search.is_exhausted() {
         return Share::Unclear("too many purchases are in doubt to try every way to explain what is there".into());
     }
@@ -197,6 +201,13 @@ mod tests {
         assert!(unclear(&share(&[(1, 0), (1, 0)], &[(5, 1)])), "one of two bought");
         assert!(unclear(&share(&[(1, 0), (1, 0)], &[(5, 1), (6, 1), (7, 1)])), "three items, two purchases");
         assert_eq!(share(&[(1, 0), (1, 0)], &[(5, 2)]), Share::Certain(vec![0]), "both in one millisecond");
+    }
+
+    #[test]
+    fn of_equals_who_began_first_has_what_was_bought_first() {
+        assert_eq!(share(&[(1, 0), (1, 3)], &[(5, 1), (6, 1)]), Share::Certain(vec![0]));
+        assert_eq!(share(&[(1, 3), (1, 0)], &[(5, 1), (6, 1)]), Share::Certain(vec![1]));
+        assert_eq!(share(&[(1, 3), (1, 0), (1, 1)], &[(5, 1), (6, 1), (7, 1)]), Share::Certain(vec![2]));
     }
 
     #[test]
