@@ -5,8 +5,8 @@
 //! sees. Where exactly one set of purchases can have bought what is there, its reviews were avoidable; so are those of an unrecognised
 //! 4xx where nothing was bought and nothing is left over. It is a figure to push down, not a violation.
 //!
-//! Where item ids repeat, an item may be explained by a pull of its id that left before anybody looked. Only whoever never looks away knows
-//! better: such reviews are counted by themselves.
+//! Items may leave before anybody looks: what is there may be the rest of a larger purchase, and where item ids repeat, a known pull may have
+//! left whose double is there. Only whoever never looks away knows better: such reviews are counted by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,11 +44,19 @@ pub struct Observed {
     pub by_watching: u64,
 }
 
+/// Whether part of a purchase may have left without anybody seeing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Seen,
+    Unseen,
+}
+
 pub fn observe(whole: &Whole<'_>) -> Observed {
-    let (watching, avoidable): (Vec<_>, Vec<_>) = settled_by_sight(whole)
+    let surely: BTreeSet<_> = settled_by_sight(whole, Left::Unseen).into_iter().collect();
+    let (watching, avoidable): (Vec<_>, Vec<_>) = settled_by_sight(whole, Left::Seen)
         .into_iter()
         .filter_map(|id| whole.snapshot.purchases.iter().find(|row| row.id == id))
-        .partition(|row| is_overshadowed(whole, row));
+        .partition(|row| !surely.contains(&row.id) || is_overshadowed(whole, row));
     Observed { avoidable: avoidable.into_iter().filter_map(in_words).collect(), by_watching: watching.len() as u64 }
 }
 
@@ -83,7 +91,7 @@ fn is_overshadowed(whole: &Whole<'_>, row: &Purchase) -> bool {
         })
 }
 
-fn settled_by_sight(whole: &Whole<'_>) -> Vec<PurchaseId> {
+fn settled_by_sight(whole: &Whole<'_>, left_how: Left) -> Vec<PurchaseId> {
     let mut doubts = BTreeMap::<(PartnerId, UserId), Vec<&Purchase>>::new();
     for row in whole.snapshot.purchases.iter().filter(|row| in_doubt(row)) {
         doubts.entry((row.partner.clone(), row.command.user_id.clone())).or_default().push(row);
@@ -99,7 +107,7 @@ fn settled_by_sight(whole: &Whole<'_>) -> Vec<PurchaseId> {
         let of_pack = |pack| {
             let rows: Vec<_> = rows.iter().copied().filter(|row| row.command.pack_id == pack).collect();
             let items = left.iter().filter(|item| item.claw_id.as_deref() == Some(pack.as_str()));
-            settled(whole, &rows, &batches(items))
+            settled(whole, &rows, &batches(items), left_how)
         };
         packs.into_iter().flat_map(of_pack).filter(told_apart).collect::<Vec<_>>()
     };
@@ -164,7 +172,7 @@ fn batches<'a>(items: impl Iterator<Item = &'a HeldItem>) -> Vec<Batch> {
     batches.into_iter().collect()
 }
 
-fn settled(whole: &Whole<'_>, rows: &[&Purchase], batches: &[Batch]) -> Vec<PurchaseId> {
+fn settled(whole: &Whole<'_>, rows: &[&Purchase], batches: &[Batch], left_how: Left) -> Vec<PurchaseId> {
     if batches.is_empty() {
         return rows.iter().filter(|row| did_nothing(whole, row)).map(|row| row.id).collect();
     }
@@ -172,7 +180,7 @@ fn settled(whole: &Whole<'_>, rows: &[&Purchase], batches: &[Batch]) -> Vec<Purc
         return Vec::new();
     }
     let mut found = BTreeSet::new();
-    assign(whole, rows, batches, &mut BTreeSet::new(), &mut found);
+    assign(whole, rows, batches, left_how, &mut BTreeSet::new(), &mut found);
     match (found.pop_first(), found.is_empty()) {
         (Some(only), true) => only.into_iter().collect(),
         _ => Vec::new(),
@@ -192,6 +200,7 @@ fn assign(
     whole: &Whole<'_>,
     rows: &[&Purchase],
     batches: &[Batch],
+    left_how: Left,
     taken: &mut BTreeSet<PurchaseId>,
     found: &mut BTreeSet<BTreeSet<PurchaseId>>,
 ) {
@@ -201,11 +210,12 @@ fn assign(
     };
     for row in rows {
         let amount = row.command.amount as usize;
-        if found.len() < 2 && !taken.contains(&row.id) && amount <= *size && fits(whole, row, *at) {
+        let enough = amount <= *size || left_how == Left::Unseen;
+        if found.len() < 2 && !taken.contains(&row.id) && enough && fits(whole, row, *at) {
             taken.insert(row.id);
-            match size - amount {
-                0 => assign(whole, rows, rest, taken, found),
-                left => assign(whole, rows, &[&[(*at, left)], rest].concat(), taken, found),
+            match size.saturating_sub(amount) {
+                0 => assign(whole, rows, rest, left_how, taken, found),
+                left => assign(whole, rows, &[&[(*at, left)], rest].concat(), left_how, taken, found),
             }
             taken.remove(&row.id);
         }
