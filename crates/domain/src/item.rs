@@ -161,6 +161,11 @@ impl From<Item> for HeldItem {
 }
 
 impl HeldItem {
+    /// One of its pack's names, as the inventory has it.
+    pub fn pack(&self) -> Option<&str> {
+        self.claw_id.as_deref().or(self.claw_slug.as_deref())
+    }
+
     /// Whether it was pulled from `pack`.
     pub fn is_of(&self, pack: &PackId) -> bool {
         [&self.claw_id, &self.claw_slug].into_iter().flatten().any(|name| name == pack.as_str())

@@ -6,7 +6,7 @@ use super::{
     Case, Evidence, Found, Look, MOST_ITEMS, Reading, Rival, Skew,
     matching::{Explanation, Listed, Upstream, explain},
     rivals::Other,
-    survey::{known, may_have, missing, shown},
+    survey::{claimed, known, listed, missing, shown},
 };
 use crate::{
     ItemId, Time,
@@ -145,27 +145,17 @@ impl<'a> Scene<'a> {
     }
 
     fn listed<'b>(&'b self, held: &'b HeldItem) -> Listed<'b> {
-        let (item_id, purchased_at) = (&held.item.item_id, held.purchased_at);
-        if held.is_of(&self.purchase.command.pack_id) {
-            return self.ours(item_id, purchased_at);
+        match held.is_of(&self.purchase.command.pack_id) {
+            true => self.ours(&held.item.item_id, held.purchased_at),
+            false => listed(held, self.others, self.clock, self.rules.reconcile.clock_skew),
         }
-        let of_its_pack = self.others.iter().filter(|other| held.is_of(other.pack));
-        let claimed = self.claimed(of_its_pack, purchased_at);
-        let pack = held.claw_id.as_deref().or(held.claw_slug.as_deref()).unwrap_or_default();
-        Listed { item_id, purchased_at, pack, claimed }
     }
 
     /// An item of our pack.
     fn ours<'b>(&'b self, item_id: &'b ItemId, purchased_at: Option<Time>) -> Listed<'b> {
         let mine = if self.may_be_ours(purchased_at) { self.purchase.command.amount } else { 0 };
-        let claimed = mine + self.claimed(self.of_our_pack(), purchased_at);
+        let claimed = mine + claimed(self.of_our_pack(), purchased_at, self.clock, self.rules.reconcile.clock_skew);
         Listed { item_id, purchased_at, pack: self.purchase.command.pack_id.as_str(), claimed }
-    }
-
-    fn claimed<'b>(&self, others: impl Iterator<Item = &'b Other<'b>>, purchased_at: Option<Time>) -> u32 {
-        let skew = self.rules.reconcile.clock_skew;
-        let may_have = |other: &&Other<'_>| purchased_at.is_none_or(|at| may_have(other, at, self.clock, skew));
-        others.filter(may_have).map(|other| other.amount).sum()
     }
 
     pub fn may_be_ours(&self, purchased_at: Option<Time>) -> bool {

@@ -77,10 +77,24 @@ pub(super) fn known<'a>(case: &'a Case, others: &[Other<'a>], clock: Skew, skew:
 }
 
 /// Whether the other, whose items nobody was told, may have bought something at this time.
-pub(super) fn may_have(other: &Other<'_>, at: Time, clock: Skew, skew: Duration) -> bool {
+fn may_have(other: &Other<'_>, at: Time, clock: Skew, skew: Duration) -> bool {
     other.standing != Standing::Told
         && at >= clock.since(other.begun_at, skew)
         && (other.standing != Standing::Unknown || at <= clock.until(other.until, skew))
+}
+
+/// How many items those of `others` that may have bought at this time ordered.
+pub(super) fn claimed<'b>(others: impl Iterator<Item = &'b Other<'b>>, at: Option<Time>, clock: Skew, skew: Duration) -> u32 {
+    let may_have = |other: &&Other<'_>| at.is_none_or(|at| may_have(other, at, clock, skew));
+    others.filter(may_have).map(|other| other.amount).sum()
+}
+
+/// An item among the others of its pack.
+pub(super) fn listed<'a>(held: &'a HeldItem, others: &[Other<'_>], clock: Skew, skew: Duration) -> Listed<'a> {
+    let of_its_pack = others.iter().filter(|other| held.is_of(other.pack));
+    let purchased_at = held.purchased_at;
+    let claimed = claimed(of_its_pack, purchased_at, clock, skew);
+    Listed { item_id: &held.item.item_id, purchased_at, pack: held.pack().unwrap_or_default(), claimed }
 }
 
 /// Which of the pulls a look shows.
@@ -108,17 +122,7 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
     let skew = rules.reconcile.clock_skew;
     let clock = Skew::of(inventory.upstream_time, began, ended);
     let others = others(case, None, rules.reconcile.window, ended);
-    let claimed = |item: &HeldItem| {
-        let may_have =
-            |other: &&Other<'_>| item.is_of(other.pack) && item.purchased_at.is_none_or(|at| may_have(other, at, clock, skew));
-        others.iter().filter(may_have).map(|other| other.amount).sum()
-    };
-    let listed = inventory.items.iter().map(|item| Listed {
-        item_id: &item.item.item_id,
-        purchased_at: item.purchased_at,
-        pack: item.claw_id.as_deref().or(item.claw_slug.as_deref()).unwrap_or_default(),
-        claimed: claimed(item),
-    });
+    let listed = inventory.items.iter().map(|held| listed(held, &others, clock, skew));
     let upstream = Upstream { ahead: clock.ahead(skew), ids_repeat: rules.item_ids_repeat };
     let explained = explain(&listed.collect::<Vec<_>>(), &known(case, &others, clock, skew, ended), upstream);
     let shown = shown(case, &inventory.items, &explained);
@@ -132,7 +136,7 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
         user_id: inventory.user_id.clone(),
         item_id: item.item.item_id.clone(),
         purchased_at: item.purchased_at,
-        pack: item.claw_id.clone().or_else(|| item.claw_slug.clone()),
+        pack: item.pack().map(str::to_owned),
         count,
         found_at: began,
         candidates: candidates(item, case),

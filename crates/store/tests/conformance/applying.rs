@@ -61,15 +61,9 @@ pub async fn a_draft_is_written_as_it_was_when_it_was_taken(store: Stage) {
             let opened = answered(&initiating, done("s-1"), at(1));
             let told = fulfilment(&opened.after, at(2));
             let draft = Draft::new(opened);
-            let growing = async {
-                // Some before, some after it is taken.
-                for _ in 0..n % 10 {
-                    tokio::task::yield_now().await;
-                }
-                draft.open().map(|open| open.join(told)).is_some()
-            };
-            let (applied, joined) = tokio::join!(store.apply_draft(draft.clone()), growing);
-            assert_eq!(applied.unwrap(), Applied::Committed);
+            // Some before, some after it is taken.
+            let (applied, joined) = grown(&*store, &draft, told, n % 10).await;
+            assert_eq!(applied, Applied::Committed);
             let row = read(&*store, initiating.id).await;
             assert_eq!(row.state.name(), if joined { StateName::Fulfilled } else { StateName::Pending });
             assert_eq!(row, draft.into_change().after);

@@ -13,7 +13,7 @@ use clawback_domain::{
     reason::{WaitCode, Waiting},
     trace::TraceContext,
 };
-use clawback_store::{Applied, Inserted, Store};
+use clawback_store::{Applied, Draft, Inserted, Store};
 use uuid::Uuid;
 
 /// Seconds after a moment that uses all six decimals.
@@ -222,4 +222,16 @@ pub async fn read(store: &dyn Store, id: PurchaseId) -> Purchase {
 pub async fn at_once<T: Send + 'static>(futures: impl IntoIterator<Item: Future<Output = T> + Send + 'static>) -> Vec<T> {
     let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
     futures_util::future::join_all(tasks).await.into_iter().map(|result| result.expect("no task panics")).collect()
+}
+
+/// Has a draft written that grows by `told` after so many turns of others; whether the growth came in time.
+pub async fn grown(store: &dyn Store, draft: &Arc<Draft>, told: Change, turns: u32) -> (Applied, bool) {
+    let growing = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        draft.open().map(|open| open.join(told)).is_some()
+    };
+    let (applied, joined) = tokio::join!(store.apply_draft(draft.clone()), growing);
+    (applied.unwrap(), joined)
 }

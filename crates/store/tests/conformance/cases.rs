@@ -286,14 +286,7 @@ pub async fn of_rulings_that_join_drafts_on_their_way_exactly_one_is_committed(s
                 let opened = answered(&initiating, done("s-1"), at(1));
                 let told = ruled(fulfilment(&opened.after, at(2)), round);
                 let draft = Draft::new(opened);
-                let growing = async {
-                    for _ in 0..n % 4 {
-                        tokio::task::yield_now().await;
-                    }
-                    draft.open().map(|open| open.join(told)).is_some()
-                };
-                let (applied, joined) = tokio::join!(store.apply_draft(draft.clone()), growing);
-                (applied.unwrap(), joined)
+                grown(&*store, &draft, told, n % 4).await
             }
         });
         let results = at_once(writes).await;
