@@ -64,9 +64,9 @@ fn in_words(row: &Purchase) -> Option<String> {
     let id = row.id;
     let Review { code, message, evidence, .. } = review(row)?;
     let weighed = evidence.as_ref().map(|evidence| {
-        let Evidence { status, looked, proofs, contested, rivals, verdict, .. } = &**evidence;
+        let Evidence { status, looked, proofs, rivals, verdict, .. } = &**evidence;
         let rivals = rivals.len();
-        format!("status {status:?}, {looked} looks, {proofs} proofs, contested: {contested}, {rivals} rivals; last: {verdict}")
+        format!("status {status:?}, {looked} looks, {proofs} proofs, {rivals} rivals; last: {verdict}")
     });
     Some(format!("{id} ({code}): {message} [{}]", weighed.unwrap_or_default()))
 }

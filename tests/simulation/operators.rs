@@ -102,7 +102,7 @@ async fn write(world: &World, row: &Purchase, happened: Happened, rules: &Rules)
     let mut change = Change::of(row, *transition, name, None);
     if ruled {
         let case = store.case(&row.partner, &row.command.user_id).await.expect("the model reads");
-        change.ruling = Some(Ruling { case: case.version, retried });
+        change.ruling = Some(Ruling { case: Some(case.version), retried });
     }
     world.watch().commits_for(WORLD);
     Some(store.apply(change).await.expect("the model applies"))

@@ -70,6 +70,7 @@ impl Whole<'_> {
             self.every_command(&bought),
             self.nothing_else(&bought),
             self.items(&bought),
+            self.shares(),
             self.in_time(),
             self.sessions(),
             self.answers(),
@@ -128,6 +129,33 @@ impl Whole<'_> {
             }
         }
         violations
+    }
+
+    /// No item is given twice, and none that was not bought.
+    fn shares(&self) -> Vec<Violation> {
+        let partners: BTreeMap<_, _> = self.snapshot.purchases.iter().map(|row| (row.id, &row.partner)).collect();
+        let mut left = BTreeMap::<_, u32>::new();
+        for one in self.ledger {
+            let Some(partner) = partners.get(&purchase_of(one)) else { continue };
+            for item in &one.items {
+                *left.entry((*partner, one.user_id.as_str(), item.item_id.as_str())).or_default() += 1;
+            }
+        }
+        let nobodys = self.snapshot.pulls.iter().filter(|pull| {
+            let item = (&pull.partner, pull.user_id.as_str(), pull.item.item_id.as_str());
+            match left.get_mut(&item) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    false
+                }
+                _ => true,
+            }
+        });
+        nobodys
+            .map(|pull| {
+                format!("every end is true: {} of {} is given once more than it was bought", pull.item.item_id, pull.purchase)
+            })
+            .collect()
     }
 
     /// Purchases that were in doubt at some time.

@@ -7,7 +7,7 @@ use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Fact, Insertion},
     event::Event,
-    evidence::{Case, Orphan, Sightings},
+    evidence::{Case, Sightings, Unexplained},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::Purchase,
@@ -94,9 +94,14 @@ impl Store for SimStore {
         self.read(|store| async move { store.case(&partner, &user).await }).await
     }
 
-    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
+    async fn unexplained(
+        &self,
+        partner: Option<&PartnerId>,
+        user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<Unexplained>, StoreError> {
         let (partner, user) = (partner.cloned(), user.cloned());
-        self.read(|store| async move { store.orphans(partner.as_ref(), user.as_ref(), limit).await }).await
+        self.read(|store| async move { store.unexplained(partner.as_ref(), user.as_ref(), limit).await }).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -111,12 +116,12 @@ impl Store for SimStore {
         self.write(|store| async move { store.record_look(look).await }).await
     }
 
-    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
-        self.write(|store| async move { store.record_orphans(orphans).await }).await
+    async fn record_unexplained(&self, found: Vec<Unexplained>) -> Result<u64, StoreError> {
+        self.write(|store| async move { store.record_unexplained(found).await }).await
     }
 
-    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
-        self.write(|store| async move { store.forget_orphans(orphans).await }).await
+    async fn forget_explained(&self, explained: Vec<Unexplained>) -> Result<(), StoreError> {
+        self.write(|store| async move { store.forget_explained(explained).await }).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

@@ -55,12 +55,13 @@ pub struct Change {
     pub ruling: Option<Ruling>,
 }
 
-/// That a change was concluded from what was known of its purchase's user: it fits only if nothing was concluded about that user in
-/// between, for no item may be given to two purchases.
+/// That a change says what one of its user's doubtful purchases bought, which raises the version of the user's
+/// [`Case`](crate::evidence::Case) by one: no item may be given to two purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ruling {
-    /// The version of the [`Case`](crate::evidence::Case) it was concluded from; the change raises it by one.
-    pub case: i64,
+    /// The version that it was concluded from; then it fits only if nothing else was said in between. `None`: it was not concluded but
+    /// told by the upstream, and stands.
+    pub case: Option<i64>,
     /// A person had a doubtful purchase called again: the case keeps the time.
     pub retried: bool,
 }
@@ -89,7 +90,9 @@ impl Change {
         let pulls = pulls(&after, items);
         let announced = after.sequence > before.sequence;
         let event = announced.then(|| announcement(&after, &pulls)).flatten();
-        Self { after, attempt, fact, pulls, event, entry, ruling: None }
+        let told = before.state.is_in_doubt() && !after.state.is_in_doubt();
+        let ruling = told.then_some(Ruling { case: None, retried: false });
+        Self { after, attempt, fact, pulls, event, entry, ruling }
     }
 }
 

@@ -173,6 +173,17 @@ impl State {
         }
     }
 
+    /// Whether nobody knows what its last call came to.
+    pub fn is_in_doubt(&self) -> bool {
+        match self {
+            State::Reconciling(_) => true,
+            State::Review(review) => review.session.is_none(),
+            State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Fulfilled(_) | State::Failed { .. } => {
+                false
+            }
+        }
+    }
+
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             State::Accepted { .. } | State::Initiating(_) | State::Reconciling(_) => None,

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use clawback_domain::{ItemId, Money, PartnerId, PurchaseId, Time, UserId, evidence::Orphan, purchase::StateName};
+use clawback_domain::{ItemId, Money, PartnerId, PurchaseId, Time, UserId, evidence::Unexplained, purchase::StateName};
 use uuid::Uuid;
 
 /// How many differences of a kind are named; all of them are counted.
@@ -146,7 +146,7 @@ impl Books {
     }
 
     /// Orphans are `found` rows of `items` items, of which these are named.
-    pub(crate) fn tell_orphans(&mut self, found: u64, items: u64, named: Vec<Orphan>) {
+    pub(crate) fn tell_orphans(&mut self, found: u64, items: u64, named: Vec<Unexplained>) {
         if found == 0 {
             return;
         }
@@ -162,9 +162,9 @@ impl Books {
     }
 }
 
-impl From<Orphan> for Difference {
-    fn from(orphan: Orphan) -> Self {
-        let Orphan { partner, user_id, item_id, purchased_at, count, candidates, .. } = orphan;
+impl From<Unexplained> for Difference {
+    fn from(orphan: Unexplained) -> Self {
+        let Unexplained { partner, user_id, item_id, purchased_at, count, candidates, .. } = orphan;
         Self {
             subject: candidates.first().map_or(Uuid::nil(), |purchase| purchase.0),
             partner: Some(partner),

@@ -8,8 +8,8 @@
 pub mod audit;
 mod draft;
 pub mod memory;
-mod orphans;
 pub mod sql;
+mod unexplained;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
     change::{Change, Fact, Insertion},
     event::Event,
-    evidence::{Case, Orphan, Sightings},
+    evidence::{Case, Sightings, Unexplained},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::{Purchase, StateName},
@@ -132,8 +132,8 @@ pub trait Store: Send + Sync + 'static {
     /// Inserts a purchase, with its attempt if it is called at once.
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError>;
 
-    /// Writes the fact always, the rest only if the row's version is still `after.version - 1` and, for a change with a ruling, the
-    /// version of its user's case still `ruling.case`; which then rises by one. Takes the draft as late as it can.
+    /// Writes the fact always, the rest only if the row's version is still `after.version - 1` and, for a ruling that was concluded, the
+    /// version of its user's case still `ruling.case`. A ruling raises that by one. Takes the draft as late as it can.
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError>;
 
     /// The same for a change that nothing will join.
@@ -159,11 +159,16 @@ pub trait Store: Send + Sync + 'static {
     async fn pulls(&self, id: PurchaseId) -> Result<Vec<Pull>, StoreError>;
     /// Every known pull of a user, oldest first.
     async fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Result<Vec<Pull>, StoreError>;
-    /// What bears on the unknown outcomes of a user, all of it as of one moment: its open purchases, and the pulls as
-    /// [`Store::pulls_of_user`] gives them.
+    /// What bears on the unknown outcomes of a user, all of it as of one moment: its open purchases, the pulls as
+    /// [`Store::pulls_of_user`] gives them, and the items that no purchase explains, oldest found first.
     async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError>;
-    /// Oldest found first.
-    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError>;
+    /// Items that no purchase surely explains, claimed or not; oldest found first.
+    async fn unexplained(
+        &self,
+        partner: Option<&PartnerId>,
+        user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<Unexplained>, StoreError>;
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Whether the books are sound, and what is not; all of it as of one moment.
     async fn audit(&self, scope: audit::Scope) -> Result<audit::Books, StoreError>;
@@ -174,12 +179,12 @@ pub trait Store: Send + Sync + 'static {
     /// look changes nothing. Pulls that are not known are ignored. After an error some may be written; the same look again is safe.
     async fn record_look(&self, look: Sightings) -> Result<(), StoreError>;
 
-    /// Records items that no purchase explains, each by its user, item and time of purchase. One that is known keeps its `found_at`
-    /// and takes the rest. Returns how many are new.
-    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError>;
+    /// Records items that no purchase surely explains, each by its user, item and time of purchase. One that is known keeps its
+    /// `found_at` and takes the rest. Returns how many are orphans now and were not before.
+    async fn record_unexplained(&self, found: Vec<Unexplained>) -> Result<u64, StoreError>;
 
     /// Removes those that are explained by now; one that is not there is no error.
-    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError>;
+    async fn forget_explained(&self, explained: Vec<Unexplained>) -> Result<(), StoreError>;
 
     // The clock's side.
 

@@ -13,10 +13,10 @@ mod events;
 mod facts;
 mod letters;
 mod listing;
-mod orphans;
 mod purchases;
 mod rules;
 mod text;
+mod unexplained;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use clawback_domain::{
     AttemptToken, Clock, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Fact, Insertion},
     event::Event,
-    evidence::{Case, Orphan, Sightings},
+    evidence::{Case, Sightings, Unexplained},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::{Attempt, Purchase},
@@ -45,7 +45,7 @@ use events::Log;
 use facts::Attempts;
 use letters::Desk;
 use listing::Shelf;
-use orphans::Orphans;
+use unexplained::Leftovers;
 
 pub use cases::Ruled;
 
@@ -94,7 +94,7 @@ pub struct Snapshot {
     pub dead_letters: Vec<DeadLetter>,
     pub pauses: Vec<Pause>,
     pub cases: Vec<(PartnerId, UserId, Ruled)>,
-    pub orphans: Vec<Orphan>,
+    pub unexplained: Vec<Unexplained>,
 }
 
 #[derive(Default)]
@@ -104,7 +104,7 @@ struct Tables {
     log: Log,
     desk: Desk,
     cases: Cases,
-    orphans: Orphans,
+    unexplained: Leftovers,
     /// What the write under way has committed, for the observer.
     commits: Vec<Committed>,
 }
@@ -131,7 +131,7 @@ impl Memory {
             dead_letters: tables.desk.all_letters().cloned().collect(),
             pauses: tables.desk.pauses(),
             cases: tables.cases.all().map(|((partner, user), ruled)| (partner.clone(), user.clone(), *ruled)).collect(),
-            orphans: tables.orphans.all().cloned().collect(),
+            unexplained: tables.unexplained.all().cloned().collect(),
         }
     }
 
@@ -207,8 +207,13 @@ impl Store for Memory {
         Ok(self.read(|tables| tables.case(partner, user)))
     }
 
-    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
-        Ok(self.read(|tables| tables.orphans.list(partner, user, limit)))
+    async fn unexplained(
+        &self,
+        partner: Option<&PartnerId>,
+        user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<Unexplained>, StoreError> {
+        Ok(self.read(|tables| tables.unexplained.list(partner, user, limit)))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -224,12 +229,12 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
-        self.commit(|tables| tables.orphans.record(orphans))
+    async fn record_unexplained(&self, found: Vec<Unexplained>) -> Result<u64, StoreError> {
+        self.commit(|tables| tables.unexplained.record(found))
     }
 
-    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
-        self.commit(|tables| tables.orphans.forget(&orphans));
+    async fn forget_explained(&self, explained: Vec<Unexplained>) -> Result<(), StoreError> {
+        self.commit(|tables| tables.unexplained.forget(&explained));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use clawback_domain::{
     AttemptToken, UserId,
     answer::{Answer, InventoryAnswer},
     change::{Change, Ruling},
-    evidence::{self, Case, Examined, Reading, Sightings, Verdict},
+    evidence::{self, Case, Examined, Reading, Sightings, Survey, Verdict},
     item::{HeldItem, Shown},
     planted::{Bug, planted},
     purchase::{Decision, Happened, Purchase, State, decide},
@@ -47,14 +47,23 @@ impl Worker {
             };
             let Examined { verdict, evidence, survey } = evidence::examine(&purchase, &reading, &case, &tenant.rules())?;
             let found = found(&verdict);
+            let (sightings, explained) = match survey {
+                // First of all: if what another may have bought leaves now, nobody sees it again.
+                Some(Survey { sightings, unexplained, explained }) if self.keep_unexplained(tenant, &unexplained).await => {
+                    (Some(sightings), explained)
+                }
+                Some(_) => break,
+                None => (None, Vec::new()),
+            };
             let ruling = (verdict.is_ruling() && !planted(Bug::RulingsNotSerialised))
-                .then_some(Ruling { case: case.version, retried: false });
+                .then_some(Ruling { case: Some(case.version), retried: false });
             match self.hear(tenant, &purchase, Happened::Looked { verdict, evidence }, ruling).await {
                 Ok(advanced) => {
                     // Only now: the look must not be weighed against what it showed itself.
-                    if let Some(survey) = survey {
-                        self.keep_survey(tenant, survey, &reading).await;
+                    if let Some(sightings) = sightings {
+                        self.keep_sightings(tenant, sightings).await;
                     }
+                    self.forget_explained(tenant, explained).await;
                     if advanced.is_some() && !found.is_empty() {
                         self.keep_times(tenant, &purchase, &reading, &found).await;
                     }
@@ -137,10 +146,7 @@ impl Worker {
         };
         let pulls = found.iter().enumerate().map(shown).collect();
         let user_id = purchase.command.user_id.clone();
-        let sightings = Sightings { partner: tenant.id.clone(), user_id, at: reading.began, pulls };
-        if let Err(error) = self.doors.store.record_look(sightings).await {
-            tracing::warn!(purchase.id = %purchase.id, %error, "the times of recovered items were not kept");
-        }
+        self.keep_sightings(tenant, Sightings { partner: tenant.id.clone(), user_id, at: reading.began, pulls }).await;
     }
 }
 

@@ -167,7 +167,7 @@ pub async fn resolve(
         };
         // A person's word gives or denies items as a verdict does: no two are given the same.
         let case = store.case(&purchase.partner, &purchase.command.user_id).await?;
-        let ruling = Some(Ruling { case: case.version, retried: word.resolution == Resolution::Retry });
+        let ruling = Some(Ruling { case: Some(case.version), retried: word.resolution == Resolution::Retry });
         let change = Change { ruling, ..Change::of(&purchase, transition, HappenedName::Resolved, None) };
         let (after, entry) = (change.after.clone(), change.entry.clone());
         match store.apply(change).await {

@@ -1,8 +1,8 @@
 //! Which known pull explains which item of an inventory.
 //!
 //! Item ids repeat: two users may hold one, and one user may hold it twice. So each known pull explains one item, and times tell
-//! items of one id apart: first those whose time an earlier look has shown, then the nearest that was bought before the pull was
-//! known to us and not before it was called.
+//! items of one id apart: first those whose time an earlier look has shown, then those bought before the pull was known to us and not
+//! before it was called. Of these as many are explained as can be, the latest first, each by the pull that was called last.
 //!
 //! What is explained by its id alone may yet be somebody else's, whose pull left before anybody looked. All items of one purchase have
 //! one time, so this takes purchases in doubt that ordered enough to have bought everything of that time that nothing else explains.
@@ -52,6 +52,8 @@ pub(super) struct Explained {
     pub by: usize,
     /// By its time, or because nobody else can have bought it.
     pub surely: bool,
+    /// No other purchase's pull could explain it, nor this pull an item of another time.
+    pub only_way: bool,
 }
 
 /// How the items of an inventory are explained, by their place.
@@ -91,17 +93,16 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
         }
         // Undated last: a dated item says more.
         listed.sort_by_key(|place| (items[*place].purchased_at.is_none(), items[*place].purchased_at));
-        pulls.sort_by_key(|place| known[*place].until);
         if planted(Bug::ExplainedByIdAlone) {
             for (item, pull) in listed.iter().rev().zip(pulls) {
-                explained[*item] = Some(Explained { by: pull, surely: true });
+                explained[*item] = Some(Explained { by: pull, surely: true, only_way: true });
             }
             continue;
         }
         for within in [TimeDelta::zero(), SAME] {
             pulls.retain(|pull| match at_its_time(items, &listed, known[*pull].purchased_at, within) {
                 Some(at) => {
-                    explained[listed.remove(at)] = Some(Explained { by: *pull, surely: true });
+                    explained[listed.remove(at)] = Some(Explained { by: *pull, surely: true, only_way: true });
                     false
                 }
                 None => true,
@@ -112,17 +113,17 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
             let from = known[pull].from.filter(|_| upstream.ids_repeat);
             items[place].purchased_at.is_none_or(|at| at <= after(until, upstream.ahead) && from.is_none_or(|from| at >= from))
         };
-        let mut unsure = Vec::new();
-        for pull in pulls.into_iter().filter(|pull| known[*pull].purchased_at.is_none()) {
-            let dated = listed.iter().rposition(|place| items[*place].purchased_at.is_some() && fits(pull, *place));
-            if let Some(at) = dated.or_else(|| listed.iter().position(|place| fits(pull, *place))) {
-                let place = listed.remove(at);
-                explained[place] = Some(Explained { by: pull, surely: false });
-                unsure.push((pull, place));
-            }
-        }
-        for (pull, place) in unsure {
-            swaps.extend(listed.iter().filter(|left| fits(pull, **left)).map(|left| (place, *left)));
+        pulls.retain(|pull| known[*pull].purchased_at.is_none());
+        let pairs = pair(&listed, &pulls, items, known, fits);
+        let is_left = |place: &usize| !pairs.iter().any(|(_, paired)| paired == place);
+        let left: Vec<_> = listed.iter().copied().filter(is_left).collect();
+        for (pull, place) in &pairs {
+            let purchase = |pull: &usize| known[*pull].purchase;
+            let other_pull = pulls.iter().any(|other| purchase(other) != purchase(pull) && fits(*other, *place));
+            let time = |place: &usize| items[*place].purchased_at;
+            let other_item = listed.iter().any(|other| time(other) != time(place) && fits(*pull, *other));
+            explained[*place] = Some(Explained { by: *pull, surely: false, only_way: !other_pull && !other_item });
+            swaps.extend(left.iter().filter(|left| fits(*pull, **left)).map(|left| (*place, *left)));
         }
     }
     let groups = groups(items, known, &explained);
@@ -130,6 +131,27 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
     explanation.weigh(items, &groups, upstream.ids_repeat);
     explanation.swap(&swaps);
     explanation
+}
+
+/// As many pairs of (pull, item) that fit as there can be. Dated items first, the latest of them first: what was called last can explain
+/// the fewest of those before.
+fn pair(
+    listed: &[usize],
+    pulls: &[usize],
+    items: &[Listed<'_>],
+    known: &[Known<'_>],
+    fits: impl Fn(usize, usize) -> bool,
+) -> Vec<(usize, usize)> {
+    let mut pulls = pulls.to_vec();
+    let mut pairs = Vec::new();
+    let (dated, undated): (Vec<_>, Vec<_>) = listed.iter().copied().partition(|place| items[*place].purchased_at.is_some());
+    for place in dated.into_iter().rev().chain(undated) {
+        let fitting = (0..pulls.len()).filter(|at| fits(pulls[*at], place));
+        if let Some(at) = fitting.max_by_key(|at| (known[pulls[*at]].from, known[pulls[*at]].until)) {
+            pairs.push((pulls.remove(at), place));
+        }
+    }
+    pairs
 }
 
 impl Explanation {
@@ -219,7 +241,7 @@ mod tests {
         let known: Vec<_> =
             known.iter().zip(0..).map(|((time, until), number)| pull(&id, number, time.map(at), at(*until))).collect();
         let explained = explain(&items, &known, SANDBOX);
-        explained.by.into_iter().map(|one| one.map(|Explained { by, surely }| (by, surely))).collect()
+        explained.by.into_iter().map(|one| one.map(|Explained { by, surely, .. }| (by, surely))).collect()
     }
 
     #[test]
@@ -255,6 +277,24 @@ mod tests {
     fn an_undated_item_is_explained_when_no_dated_one_is_left() {
         assert_eq!(stack(&[None, Some(10)], &[(None, 60), (None, 60)]).iter().flatten().count(), 2);
         assert_eq!(stack(&[None, Some(10)], &[(None, 60)]), [None, Some((0, false))]);
+    }
+
+    #[test]
+    fn as_many_are_explained_as_can_be() {
+        let id = ItemId::new("x").unwrap();
+        let item_at = |seconds| item(&id, Some(at(seconds)));
+        let called = |number, from, until| Known { from: Some(at(from)), ..pull(&id, number, None, at(until)) };
+        let places = |items: &[Listed<'_>], known: &[Known<'_>]| -> Vec<_> {
+            explain(items, known, SANDBOX).by.into_iter().map(|one| one.map(|one| (one.by, one.only_way))).collect()
+        };
+        let nested = [called(1, 10, 60), called(2, 45, 50)];
+        assert_eq!(places(&[item_at(20), item_at(48)], &nested), [Some((0, false)), Some((1, false))]);
+        let overlapping = [called(1, 10, 45), called(2, 26, 60)];
+        assert_eq!(places(&[item_at(27), item_at(43)], &overlapping), [Some((0, false)), Some((1, false))], "in their order");
+        let apart = [called(1, 10, 25), called(2, 30, 60)];
+        assert_eq!(places(&[item_at(20), item_at(43)], &apart), [Some((0, true)), Some((1, true))]);
+        let twins = [called(1, 10, 25), Known { purchase: called(1, 0, 0).purchase, ..called(2, 10, 25) }];
+        assert_eq!(places(&[item_at(20), item_at(20)], &twins).iter().flatten().filter(|(_, only_way)| *only_way).count(), 2);
     }
 
     fn doubtful(items: &[(&str, u64)], known: &[(&str, Option<u64>, u64)]) -> Vec<bool> {

@@ -30,7 +30,7 @@ use crate::{
     ItemId, PartnerId, PurchaseId, Time, UserId,
     answer::InventoryAnswer,
     change::AttemptRecord,
-    item::{HeldItem, Pull, Shown},
+    item::{HeldItem, Item, Pull, Shown},
     purchase::Purchase,
     reason::ReviewCode,
 };
@@ -84,9 +84,6 @@ pub struct Evidence {
     /// What any look showed that no known pull surely explained, of the pack, bought since the attempt began.
     #[serde(default)]
     pub found: Vec<Found>,
-    /// Whether a look showed an item that was taken for a known pull's, yet might have been this purchase's: then absence is not proved.
-    #[serde(default)]
-    pub contested: bool,
     /// Other purchases of the user and the pack that were in doubt or under way at the last look; at most [`MOST_ITEMS`].
     #[serde(default)]
     pub rivals: Vec<Rival>,
@@ -160,12 +157,14 @@ pub struct Case {
     pub retried_at: Option<Time>,
     /// The user's purchases that are not final, oldest first; at most [`MOST_OPEN`].
     pub open: Vec<Open>,
-    /// Whether there are more than `open` holds.
+    /// Whether there is more of them, or of `unexplained`, than it holds.
     pub truncated: bool,
     /// Every known pull of the user, oldest first.
     pub pulls: Vec<Pull>,
     /// When the first attempt of each purchase that drew them began, where that is still known: they were not bought before.
     pub called: BTreeMap<PurchaseId, Time>,
+    /// What looks for any of the user's purchases showed and no purchase surely explained, oldest first; at most [`MOST_UNEXPLAINED`].
+    pub unexplained: Vec<Unexplained>,
 }
 
 /// A purchase that is not final, with its attempts in order of number.
@@ -189,21 +188,45 @@ pub struct Sightings {
     pub pulls: Vec<(PurchaseId, u32, Option<Shown>)>,
 }
 
-/// An item in an inventory that no purchase explains: it may have been bought twice.
+/// How many unexplained items of one user are weighed.
+pub const MOST_UNEXPLAINED: u32 = 1000;
+
+/// An item in an inventory that no purchase surely explains. While an open purchase may have bought it, it is evidence, whichever
+/// purchase the look was made for. Once nobody claims it, it is an *orphan*: it may have been bought twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orphan {
+pub struct Unexplained {
     pub partner: PartnerId,
     pub user_id: UserId,
     pub item_id: ItemId,
     pub purchased_at: Option<Time>,
     /// The pack it was pulled from, as the inventory has it.
-    pub pack: Option<String>,
-    /// How many of the same id and time.
+    pub claw_id: Option<String>,
+    pub claw_slug: Option<String>,
+    /// How many of the same id and time; the most that one look showed.
     pub count: u32,
+    /// Whether an open purchase may have bought it.
+    pub claimed: bool,
     /// When a look first showed it.
     pub found_at: Time,
-    /// Purchases it might belong to.
+    /// Purchases whose second copy it might be.
     pub candidates: Vec<PurchaseId>,
+}
+
+impl Unexplained {
+    /// Whether it is this item of an inventory.
+    pub fn is(&self, held: &HeldItem) -> bool {
+        (&self.item_id, self.purchased_at) == (&held.item.item_id, held.purchased_at)
+    }
+
+    /// What an inventory would tell of it.
+    pub fn held(&self) -> HeldItem {
+        HeldItem {
+            purchased_at: self.purchased_at,
+            claw_id: self.claw_id.clone(),
+            claw_slug: self.claw_slug.clone(),
+            ..Item::bare(self.item_id.clone()).into()
+        }
+    }
 }
 
 /// How many items a look names: an inventory may hold thousands, evidence is read by people.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Found, Open};
+use super::{Case, Open};
 use crate::{
     ItemId, PackId, PurchaseId, SessionId, Time,
     answer::Answer,
@@ -10,7 +10,6 @@ use crate::{
     clock::after,
     purchase::{Purchase, State},
     reason::codes,
-    resource::evidence_of,
 };
 
 codes!(
@@ -42,8 +41,6 @@ pub(super) struct Other<'a> {
     pub standing: Standing,
     /// Of [`Standing::Told`]: what it bought.
     pub items: &'a [crate::item::Item],
-    /// What its own looks have shown: it may have left the inventory since.
-    pub found: &'a [Found],
 }
 
 impl<'a> Other<'a> {
@@ -107,7 +104,6 @@ fn other(open: &Open, window: Duration, now: Time) -> Option<Other<'_>> {
         until: window_end(purchase, record, window),
         standing,
         items,
-        found: evidence_of(&purchase.state).map_or(&[], |evidence| &evidence.found),
     })
 }
 

@@ -6,40 +6,23 @@ use super::{
     Case, Evidence, Found, Look, MOST_ITEMS, Reading, Rival, Skew,
     matching::{Explanation, Listed, Upstream, explain},
     rivals::Other,
-    survey::{claimed, known, listed, missing, shown},
+    survey::{gone, known, listed, missing, shown},
 };
 use crate::{
-    ItemId, Time,
+    Time,
     answer::InventoryAnswer,
-    item::{HeldItem, Item},
+    item::HeldItem,
     planted::{Bug, planted},
     purchase::{Purchase, Rules},
 };
 
-/// An item of our pack that nobody explains, shown by this look or an earlier one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Piece<'a> {
-    pub item_id: &'a ItemId,
-    pub purchased_at: Option<Time>,
-    /// While it is listed.
-    held: Option<&'a HeldItem>,
-}
-
-/// What all looks together leave unexplained.
-pub(super) struct Unexplained<'a> {
-    pub pieces: Vec<Piece<'a>>,
-    /// Whether whatever explains the rest of the evidence does so surely.
+/// What all looks together leave unexplained of our pack.
+pub(super) struct Leftover<'a> {
+    pub items: Vec<&'a HeldItem>,
+    /// Whether whatever explains the rest of what may be ours does so surely.
     pub surely: bool,
     /// Times at which an item may have been taken for another of its id.
     pub doubtful: BTreeSet<Time>,
-}
-
-impl Piece<'_> {
-    /// Of what is no longer listed only the id is left.
-    pub fn held(&self) -> HeldItem {
-        let gone = || HeldItem { purchased_at: self.purchased_at, ..Item::bare(self.item_id.clone()).into() };
-        self.held.cloned().unwrap_or_else(gone)
-    }
 }
 
 /// One look with what it is held against.
@@ -50,6 +33,8 @@ pub(super) struct Scene<'a> {
     reading: &'a Reading,
     /// What the look listed; nothing if it was not good.
     items: &'a [HeldItem],
+    /// What earlier looks left unexplained and this one does not list.
+    gone: Vec<HeldItem>,
     others: &'a [Other<'a>],
     /// Every name under which the inventory lists our pack.
     names: BTreeSet<&'a str>,
@@ -79,16 +64,19 @@ impl<'a> Scene<'a> {
             }
         };
         let pack = &purchase.command.pack_id;
-        let named = items.iter().filter(|item| item.is_of(pack));
-        let names = named.flat_map(|item| [item.claw_id.as_deref(), item.claw_slug.as_deref()]).flatten();
+        let unexplained = case.unexplained.iter().map(|one| [&one.claw_id, &one.claw_slug]);
+        let listed = items.iter().map(|held| [&held.claw_id, &held.claw_slug]);
+        let named = listed.chain(unexplained).map(|names| names.map(|name| name.as_deref()));
+        let names = named.filter(|names| names.contains(&Some(pack.as_str()))).flatten().flatten();
         let names = names.chain([pack.as_str()]).collect();
+        let gone = gone(case, items);
         let clock = evidence.clock.most(Skew::of(upstream_time, reading.began, reading.ended));
         let begun_at = evidence.begun_at.unwrap_or(purchase.created_at);
         let since = clock.since(begun_at, rules.reconcile.clock_skew);
         let window_ends_at = evidence.window_ends_at.unwrap_or(reading.began);
         let until = clock.until(window_ends_at, rules.reconcile.clock_skew);
         let window_is_over = reading.began >= window_ends_at;
-        Self { purchase, case, rules, reading, items, others, names, clock, begun_at, since, until, window_is_over }
+        Self { purchase, case, rules, reading, items, gone, others, names, clock, begun_at, since, until, window_is_over }
     }
 
     /// What the look showed; what speaks for the purchase joins the evidence. Whether there is more of it than before.
@@ -110,11 +98,10 @@ impl<'a> Scene<'a> {
     }
 
     fn good(&self, evidence: &mut Evidence) -> (Look, bool) {
-        let explained = self.explain(&self.items.iter().map(|held| self.listed(held)).collect::<Vec<_>>());
+        let explained = self.explain(self.items.iter());
         let missing = missing(self.case, &shown(self.case, self.items, &explained));
         let mine = |item: &HeldItem| item.is_of(&self.purchase.command.pack_id) && self.may_be_ours(item.purchased_at);
         let ours: Vec<usize> = (0..self.items.len()).filter(|place| mine(&self.items[*place])).collect();
-        evidence.contested |= ours.iter().any(|place| explained.by[*place].is_some_and(|explained| !explained.surely));
         let unexplained: Vec<_> =
             ours.iter().filter(|place| explained.by[**place].is_none()).map(|place| &self.items[*place]).collect();
         // What may be ours is kept as well: a later look that misses it must not make its group look whole.
@@ -138,24 +125,17 @@ impl<'a> Scene<'a> {
         Look { at, good: false, proof: false, listed: 0, missing, unexplained: Vec::new(), note: String::new() }
     }
 
-    fn explain(&self, items: &[Listed<'_>]) -> Explanation {
+    fn explain<'b>(&self, items: impl Iterator<Item = &'b HeldItem>) -> Explanation {
         let skew = self.rules.reconcile.clock_skew;
         let known = known(self.case, self.others, self.clock, skew, self.reading.ended);
-        explain(items, &known, Upstream { ahead: self.clock.ahead(skew), ids_repeat: self.rules.item_ids_repeat })
+        let upstream = Upstream { ahead: self.clock.ahead(skew), ids_repeat: self.rules.item_ids_repeat };
+        explain(&items.map(|held| self.listed(held)).collect::<Vec<_>>(), &known, upstream)
     }
 
     fn listed<'b>(&'b self, held: &'b HeldItem) -> Listed<'b> {
-        match held.is_of(&self.purchase.command.pack_id) {
-            true => self.ours(&held.item.item_id, held.purchased_at),
-            false => listed(held, self.others, self.clock, self.rules.reconcile.clock_skew),
-        }
-    }
-
-    /// An item of our pack.
-    fn ours<'b>(&'b self, item_id: &'b ItemId, purchased_at: Option<Time>) -> Listed<'b> {
-        let mine = if self.may_be_ours(purchased_at) { self.purchase.command.amount } else { 0 };
-        let claimed = mine + claimed(self.of_our_pack(), purchased_at, self.clock, self.rules.reconcile.clock_skew);
-        Listed { item_id, purchased_at, pack: self.purchase.command.pack_id.as_str(), claimed }
+        let listed = listed(held, self.others, self.clock, self.rules.reconcile.clock_skew);
+        let mine = held.is_of(&self.purchase.command.pack_id) && self.may_be_ours(held.purchased_at);
+        Listed { claimed: listed.claimed + if mine { self.purchase.command.amount } else { 0 }, ..listed }
     }
 
     pub fn may_be_ours(&self, purchased_at: Option<Time>) -> bool {
@@ -184,7 +164,7 @@ impl<'a> Scene<'a> {
                     let item_id = item_id.clone();
                     evidence.found.push(Found { item_id, purchased_at, count, first_seen_at: at, last_seen_at: at });
                 }
-                None => evidence.contested = true,
+                None => {}
             }
         }
         grown
@@ -201,8 +181,8 @@ impl<'a> Scene<'a> {
     }
 
     /// Those of them that had begun when the last of these was bought.
-    pub fn concerned_by(&self, pieces: &[Piece<'_>]) -> impl Iterator<Item = &Other<'a>> {
-        let latest = pieces.iter().filter_map(|piece| piece.purchased_at).max();
+    pub fn concerned_by(&self, items: &[&HeldItem]) -> impl Iterator<Item = &Other<'a>> {
+        let latest = items.iter().filter_map(|held| held.purchased_at).max();
         self.of_our_pack().filter(move |other| latest.is_none_or(|latest| self.since_of(other) <= latest))
     }
 
@@ -226,33 +206,23 @@ impl<'a> Scene<'a> {
         self.of_our_pack().take(MOST_ITEMS).map(rival).collect()
     }
 
-    /// Everything of our pack that this look or an earlier one showed and nobody explains, now that more pulls may be known than then.
-    pub fn unexplained<'b>(&'b self, evidence: &'b Evidence) -> Unexplained<'b> {
-        let mut all: Vec<Piece<'b>> = self
-            .items
-            .iter()
-            .map(|held| Piece { item_id: &held.item.item_id, purchased_at: held.purchased_at, held: Some(held) })
-            .collect();
-        // What rivals have seen counts as well: half a group must not pass for a whole one.
-        let theirs = self.of_our_pack().flat_map(|other| other.found);
-        for found in evidence.found.iter().chain(theirs) {
-            let same = |piece: &&Piece<'_>| (piece.item_id, piece.purchased_at) == (&found.item_id, found.purchased_at);
-            let listed = all.iter().filter(same).count();
-            let piece = Piece { item_id: &found.item_id, purchased_at: found.purchased_at, held: None };
-            all.extend((listed..found.count as usize).map(|_| piece));
-        }
-        let as_listed: Vec<_> = all
-            .iter()
-            .map(|piece| piece.held.map_or_else(|| self.ours(piece.item_id, piece.purchased_at), |held| self.listed(held)))
-            .collect();
-        let Explanation { by, doubtful } = self.explain(&as_listed);
-        let gone = |piece: &Piece<'_>| piece.held.is_none();
-        let surely = all.iter().zip(&by).all(|(piece, by)| !gone(piece) || by.is_none_or(|by| by.surely));
-        let doubtful = all.iter().zip(doubtful).filter(|(_, doubtful)| *doubtful).filter_map(|(piece, _)| piece.purchased_at);
+    /// Everything of our pack that this look or an earlier one showed, whosever look it was, and nobody explains now that more pulls
+    /// may be known than then.
+    pub fn leftover(&self) -> Leftover<'_> {
+        let all: Vec<&HeldItem> = self.items.iter().chain(&self.gone).collect();
+        let Explanation { by, doubtful } = self.explain(all.iter().copied());
+        let doubtful = all.iter().zip(doubtful).filter(|(_, doubtful)| *doubtful).filter_map(|(held, _)| held.purchased_at);
         let doubtful = doubtful.collect();
-        let pack = &self.purchase.command.pack_id;
-        let ours = |piece: &Piece<'_>| piece.held.is_none_or(|held| held.is_of(pack));
-        let left = all.into_iter().zip(by).filter(|(piece, by)| by.is_none() && ours(piece));
-        Unexplained { pieces: left.map(|(piece, _)| piece).collect(), surely, doubtful }
+        let is_of_our_pack = |held: &HeldItem| {
+            [&held.claw_id, &held.claw_slug].into_iter().flatten().any(|name| self.names.contains(name.as_str()))
+        };
+        let mut leftover = Leftover { items: Vec::new(), surely: true, doubtful };
+        for (held, by) in all.into_iter().zip(by).filter(|(held, _)| is_of_our_pack(held)) {
+            match by {
+                None => leftover.items.push(held),
+                Some(by) => leftover.surely &= by.surely || !self.may_be_ours(held.purchased_at),
+            }
+        }
+        leftover
     }
 }

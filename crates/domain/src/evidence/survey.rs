@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Case, Orphan, Sightings, Skew,
+    Case, Sightings, Skew, Unexplained, Verdict,
     matching::{Explanation, Known, Listed, Upstream, explain},
     rivals::{Other, Standing, others},
 };
@@ -20,7 +20,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Survey {
     pub sightings: Sightings,
-    pub orphans: Vec<Orphan>,
+    /// What no purchase surely explains, as far as the case does not say the same already.
+    pub unexplained: Vec<Unexplained>,
+    /// What the case has for unexplained and is explained now.
+    pub explained: Vec<Unexplained>,
 }
 
 /// How many purchases an orphan is laid to.
@@ -76,16 +79,24 @@ pub(super) fn known<'a>(case: &'a Case, others: &[Other<'a>], clock: Skew, skew:
     pulls.chain(told).collect()
 }
 
-/// Whether the other, whose items nobody was told, may have bought something at this time.
-fn may_have(other: &Other<'_>, at: Time, clock: Skew, skew: Duration) -> bool {
-    other.standing != Standing::Told
-        && at >= clock.since(other.begun_at, skew)
-        && (other.standing != Standing::Unknown || at <= clock.until(other.until, skew))
+impl Other<'_> {
+    /// Whether it, whose items nobody was told, may have bought something at this time.
+    fn may_have(&self, at: Time, clock: Skew, skew: Duration) -> bool {
+        self.standing != Standing::Told
+            && at >= clock.since(self.begun_at, skew)
+            && (self.standing != Standing::Unknown || at <= clock.until(self.until, skew))
+    }
+
+    /// Whether this item may be one of its, told or not.
+    fn may_have_bought(&self, held: &HeldItem, clock: Skew, skew: Duration) -> bool {
+        let told = |at| self.standing == Standing::Told && at >= clock.since(self.begun_at, skew);
+        held.is_of(self.pack) && held.purchased_at.is_none_or(|at| told(at) || self.may_have(at, clock, skew))
+    }
 }
 
 /// How many items those of `others` that may have bought at this time ordered.
-pub(super) fn claimed<'b>(others: impl Iterator<Item = &'b Other<'b>>, at: Option<Time>, clock: Skew, skew: Duration) -> u32 {
-    let may_have = |other: &&Other<'_>| at.is_none_or(|at| may_have(other, at, clock, skew));
+fn claimed<'b>(others: impl Iterator<Item = &'b Other<'b>>, at: Option<Time>, clock: Skew, skew: Duration) -> u32 {
+    let may_have = |other: &&Other<'_>| at.is_none_or(|at| other.may_have(at, clock, skew));
     others.filter(may_have).map(|other| other.amount).sum()
 }
 
@@ -103,7 +114,7 @@ pub(super) fn shown(case: &Case, items: &[HeldItem], explained: &Explanation) ->
     for (place, item) in items.iter().enumerate() {
         if let Some(slot) = explained.by[place].and_then(|explained| shown.get_mut(explained.by)) {
             // A time that may be another's would be believed from then on.
-            let surely = explained.by[place].is_some_and(|explained| explained.surely);
+            let surely = explained.by[place].is_some_and(|explained| explained.surely && explained.only_way);
             let purchased_at = item.purchased_at.filter(|_| surely && !explained.doubtful[place]);
             *slot = Some(Shown { purchased_at });
         }
@@ -122,55 +133,83 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
     let skew = rules.reconcile.clock_skew;
     let clock = Skew::of(inventory.upstream_time, began, ended);
     let others = others(case, None, rules.reconcile.window, ended);
-    let listed = inventory.items.iter().map(|held| listed(held, &others, clock, skew));
     let upstream = Upstream { ahead: clock.ahead(skew), ids_repeat: rules.item_ids_repeat };
-    let explained = explain(&listed.collect::<Vec<_>>(), &known(case, &others, clock, skew, ended), upstream);
-    let shown = shown(case, &inventory.items, &explained);
-    let unexplained =
-        inventory.items.iter().zip(&explained.by).filter(|(_, explained)| explained.is_none()).map(|(item, _)| item);
-    let orphans = orphans(unexplained, case, &others, clock, skew);
+    let known = known(case, &others, clock, skew, ended);
+    let explain = |items: &[&HeldItem]| {
+        let listed = items.iter().map(|held| listed(held, &others, clock, skew));
+        explain(&listed.collect::<Vec<_>>(), &known, upstream)
+    };
+    let mut items: Vec<&HeldItem> = inventory.items.iter().collect();
+    let mut explanation = explain(&items);
+    let shown = shown(case, &inventory.items, &explanation);
+    let gone = gone(case, &inventory.items);
+    if !gone.is_empty() {
+        items.extend(&gone);
+        explanation = explain(&items);
+    }
+    let first = case.first().filter(|_| !case.truncated);
+    let mut unexplained = BTreeMap::<_, Unexplained>::new();
+    for (held, by) in items.into_iter().zip(&explanation.by).filter(|(_, by)| by.is_none_or(|by| !by.surely)) {
+        let known = case.unexplained.iter().find(|known| known.is(held));
+        let claimed = by.is_some() || others.iter().any(|other| other.may_have_bought(held, clock, skew));
+        let is_orphan = || held.purchased_at.zip(first).is_some_and(|(at, first)| at >= first);
+        if !claimed && !is_orphan() && known.is_none_or(|known| known.claimed) {
+            continue;
+        }
+        let new = || Unexplained {
+            partner: partner.clone(),
+            user_id: inventory.user_id.clone(),
+            item_id: held.item.item_id.clone(),
+            purchased_at: held.purchased_at,
+            claw_id: held.claw_id.clone(),
+            claw_slug: held.claw_slug.clone(),
+            count: 0,
+            claimed,
+            found_at: known.map_or(began, |known| known.found_at),
+            candidates: candidates(held, case),
+        };
+        unexplained.entry((&held.item.item_id, held.purchased_at)).or_insert_with(new).count += 1;
+    }
+    let is_left = |known: &&Unexplained| unexplained.contains_key(&(&known.item_id, known.purchased_at));
+    let explained = case.unexplained.iter().filter(|known| !is_left(known)).cloned().collect();
+    let unexplained = unexplained.into_values().filter(|one| !case.unexplained.contains(one)).collect();
     let mut pulls: Vec<_> = case.pulls.iter().zip(shown).map(|(pull, shown)| (pull.purchase, pull.position, shown)).collect();
     pulls.sort_unstable_by_key(|(purchase, position, _)| (*purchase, *position));
-    let orphan = |(item, count): (&HeldItem, u32)| Orphan {
-        partner: partner.clone(),
-        user_id: inventory.user_id.clone(),
-        item_id: item.item.item_id.clone(),
-        purchased_at: item.purchased_at,
-        pack: item.pack().map(str::to_owned),
-        count,
-        found_at: began,
-        candidates: candidates(item, case),
-    };
-    Survey {
-        sightings: Sightings { partner: partner.clone(), user_id: inventory.user_id.clone(), at: began, pulls },
-        orphans: orphans.into_iter().map(orphan).collect(),
+    let sightings = Sightings { partner: partner.clone(), user_id: inventory.user_id.clone(), at: began, pulls };
+    Survey { sightings, unexplained, explained }
+}
+
+/// What earlier looks left unexplained and this one does not list.
+pub(super) fn gone(case: &Case, listed: &[HeldItem]) -> Vec<HeldItem> {
+    let mut gone = Vec::new();
+    if planted(Bug::EvidenceForgotten) {
+        return gone;
+    }
+    for known in &case.unexplained {
+        let listed = listed.iter().filter(|held| known.is(held)).count();
+        gone.extend((listed..known.count as usize).map(|_| known.held()));
+    }
+    gone
+}
+
+impl Case {
+    /// When the user's first purchase through us was accepted.
+    fn first(&self) -> Option<Time> {
+        let drawn = self.pulls.iter().map(|pull| pull.created_at);
+        let opened = self.open.iter().map(|open| open.purchase.created_at);
+        drawn.chain(opened).min()
     }
 }
 
-/// Items that nobody explains and nobody can still explain, bought since the user's first purchase through us.
-fn orphans<'a>(
-    unexplained: impl Iterator<Item = &'a HeldItem>,
-    case: &Case,
-    others: &[Other<'_>],
-    clock: Skew,
-    skew: Duration,
-) -> Vec<(&'a HeldItem, u32)> {
-    let drawn = case.pulls.iter().map(|pull| pull.created_at);
-    let opened = case.open.iter().map(|open| open.purchase.created_at);
-    let Some(first) = drawn.chain(opened).min().filter(|_| !case.truncated) else { return Vec::new() };
-    let mut orphans: BTreeMap<_, (&HeldItem, u32)> = BTreeMap::new();
-    for item in unexplained {
-        let Some(at) = item.purchased_at else { continue };
-        let anybodys = |other: &Other<'_>| {
-            let told = other.standing == Standing::Told && at >= clock.since(other.begun_at, skew);
-            item.is_of(other.pack) && (told || may_have(other, at, clock, skew))
-        };
-        if at < first || others.iter().any(anybodys) {
-            continue;
-        }
-        orphans.entry((&item.item.item_id, at)).or_insert((item, 0)).1 += 1;
+impl Survey {
+    /// What is left of it once the verdict stands: the items that it gives are explained.
+    pub(super) fn after(mut self, verdict: &Verdict, case: &Case) -> Self {
+        let Verdict::Recovered(items) = verdict else { return self };
+        let is_given = |one: &Unexplained| items.iter().filter(|held| one.is(held)).count() == one.count as usize;
+        self.unexplained.retain(|one| !is_given(one));
+        self.explained.extend(case.unexplained.iter().filter(|one| is_given(one)).cloned());
+        self
     }
-    orphans.into_values().collect()
 }
 
 /// Purchases of the pack whose items became known soonest after: the orphan may be their second copy.

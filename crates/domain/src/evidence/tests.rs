@@ -132,6 +132,11 @@ impl Scenario {
                 let shown = survey.sightings.pulls.iter().find(|(purchase, ..)| *purchase == pull.purchase);
                 pull.sight = pull.sight.after(at(when), shown.and_then(|(.., shown)| *shown));
             }
+            self.case.unexplained.retain(|known| !survey.explained.contains(known));
+            for one in &survey.unexplained {
+                self.case.unexplained.retain(|known| !known.is(&one.held()));
+                self.case.unexplained.push(one.clone());
+            }
         }
         examined
     }
@@ -427,12 +432,15 @@ fn a_failed_transaction_is_believed_after_one_look_that_shows_all_it_had_to_show
 fn an_item_that_nobody_explains_or_may_still_explain_is_an_orphan() {
     let mut scene = Scenario::new(1, None).knowing(pull("k", 900, seen(890, 950)));
     let items = [held("k", "gold", 890), held("a", "gold", 1001), held("x", "gold", 950), held("y", "silver", 1001)];
-    let orphans = scene.examine(1020, &items).survey.unwrap().orphans;
+    let survey = scene.examine(1020, &items).survey.unwrap();
+    let orphans: Vec<_> = survey.unexplained.iter().filter(|one| !one.claimed).collect();
     let ids: Vec<_> = orphans.iter().map(|orphan| orphan.item_id.as_str()).collect();
-    assert_eq!(ids, ["x", "y"], "a may be ours; k is known");
+    assert_eq!(ids, ["x", "y"], "a is ours; k is known");
     assert_eq!(orphans[0].candidates, [scene.case.pulls[0].purchase]);
     let before_us = [held("older", "gold", 100)];
-    assert!(scene.examine(1080, &before_us).survey.unwrap().orphans.is_empty(), "bought before the user came to us");
+    let survey = scene.examine(1080, &before_us).survey.unwrap();
+    assert!(survey.unexplained.is_empty(), "bought before the user came to us; the orphans are known");
+    assert!(survey.explained.is_empty(), "what has left the inventory remains unexplained");
 }
 
 #[test]
@@ -499,24 +507,71 @@ fn what_is_bought_after_the_window_is_not_the_purchases() {
     assert_eq!(code(&scene.look(DOUBTED + WINDOW + 60, &[late])), Some(ReviewCode::UnknownOutcome));
 }
 
-#[test]
-fn what_a_rival_has_seen_counts() {
-    // The other bought two; one of them was sold after its own look.
-    let mut other = doubted(accepted("other", "gold", 2, CALLED), CALLED, None);
-    let found = |name: &str| Found {
+/// What a look for another purchase showed, and has left since.
+fn shown_before(name: &str, bought: u64) -> Unexplained {
+    Unexplained {
+        partner: PartnerId::new("acme").unwrap(),
+        user_id: UserId::new("u").unwrap(),
         item_id: ItemId::new(name).unwrap(),
-        purchased_at: Some(at(1003)),
+        purchased_at: Some(at(bought)),
+        claw_id: Some("gold".into()),
+        claw_slug: None,
         count: 1,
-        first_seen_at: at(1015),
-        last_seen_at: at(1015),
-    };
-    if let State::Reconciling(doubt) = &mut other.purchase.state {
-        doubt.evidence = Some(Box::new(Evidence { found: vec![found("x"), found("y")], ..Evidence::default() }));
+        claimed: true,
+        found_at: at(bought + 12),
+        candidates: Vec::new(),
     }
-    let mut scene = Scenario::new(1, None).with(other);
+}
+
+#[test]
+fn what_a_look_for_another_purchase_showed_counts() {
+    // The other bought two; one of them was sold after its own look.
+    let mut scene = Scenario::new(1, None).with(doubted(accepted("other", "gold", 2, CALLED), CALLED, None));
+    scene.case.unexplained = vec![shown_before("x", 1003), shown_before("y", 1003)];
     for when in [1020, 1080, 1140] {
         assert!(waits(&scene.look(when, &[held("y", "gold", 1003)])));
     }
+}
+
+#[test]
+fn what_another_saw_is_not_absent_though_the_other_has_ended() {
+    let refused = || Scenario::new(1, Some(422));
+    assert_eq!(refused().until_it_ends(&[]), Verdict::Absent);
+    let mut seen = refused();
+    seen.case.unexplained = vec![shown_before("x", 1003)];
+    assert_eq!(recovered(&seen.look(1020, &[])), ["x"], "it was sold before our own look");
+    let mut half = Scenario::new(2, Some(422));
+    half.case.unexplained = vec![shown_before("x", 1003)];
+    assert_eq!(code(&half.until_it_ends(&[])), Some(ReviewCode::PartialItems));
+    let mut of_another_pack = refused();
+    of_another_pack.case.unexplained = vec![Unexplained { claw_id: Some("silver".into()), ..shown_before("x", 1003) }];
+    assert_eq!(of_another_pack.until_it_ends(&[]), Verdict::Absent);
+}
+
+#[test]
+fn what_another_may_have_bought_is_kept_until_it_is_explained() {
+    let mut scene = Scenario::new(1, None).with(under_way(accepted("other", "gold", 1, CALLED), CALLED));
+    scene.rules.item_ids_repeat = false;
+    let claimed =
+        |scene: &Scenario| scene.case.unexplained.iter().map(|one| (one.item_id.to_string(), one.claimed)).collect::<Vec<_>>();
+    scene.look(1020, &[held("a", "gold", 1001), held("b", "gold", 1002)]);
+    assert_eq!(claimed(&scene), [("a".into(), true), ("b".into(), true)]);
+    scene.look(1030, &[held("b", "gold", 1002)]);
+    assert_eq!(claimed(&scene).len(), 2, "a has left, and is remembered");
+    scene.case.open.pop();
+    scene = scene.knowing(pull("a", 1033, Sight::default()));
+    assert_eq!(recovered(&scene.look(1040, &[held("b", "gold", 1002)])), ["b"], "a was the other's");
+    assert_eq!(claimed(&scene), [], "one is explained by its pull, the other by the verdict");
+}
+
+#[test]
+fn what_nobody_claims_any_more_becomes_an_orphan() {
+    let mut scene = Scenario::new(1, None).with(under_way(accepted("other", "silver", 1, CALLED), CALLED));
+    scene.look(1020, &[held("x", "silver", 1001)]);
+    assert!(scene.case.unexplained[0].claimed);
+    scene.case.open.pop();
+    scene.look(1030, &[]);
+    assert!(!scene.case.unexplained[0].claimed, "the other ended without it, and it has left");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     Case, Evidence, LEAST_PROOFS, Look, MOST_LOOKS, Reading, Survey, Verdict,
     assign::{Claimant, Group, Share, assign},
     rivals::{Other, Standing, others},
-    scene::{Piece, Scene, Unexplained},
+    scene::{Leftover, Scene},
     survey::survey,
 };
 use crate::{
@@ -39,10 +39,6 @@ enum Doubt<'a> {
 pub fn examine(purchase: &Purchase, reading: &Reading, case: &Case, rules: &Rules) -> Option<Examined> {
     let (doubt, mut evidence) = in_doubt(purchase, case, rules)?;
     let now = reading.ended;
-    let survey = match &reading.answer {
-        InventoryAnswer::Read(inventory) => Some(survey(inventory, case, &purchase.partner, (reading.began, now), rules)),
-        _ => None,
-    };
     let others: Vec<Other<'_>> = others(case, Some(purchase.id), rules.reconcile.window, now);
     let scene = Scene::new(purchase, reading, case, rules, &others, &evidence);
     evidence.clock = scene.clock;
@@ -52,10 +48,17 @@ pub fn examine(purchase: &Purchase, reading: &Reading, case: &Case, rules: &Rule
     evidence.proofs += u32::from(look.proof);
     let verdict = match &doubt {
         Doubt::Attempt => Judge { scene: &scene, evidence: &evidence, look: &look, settled: !grown }.attempt(),
-        Doubt::Cancelled(told) => cancelled(&scene, told, &evidence, &look),
+        Doubt::Cancelled(told) => cancelled(&scene, told, &look),
     };
     keep(&mut evidence.looks, look);
     evidence.verdict = in_words(&verdict);
+    let survey = match &reading.answer {
+        InventoryAnswer::Read(inventory) => {
+            let survey = survey(inventory, case, &purchase.partner, (reading.began, now), rules);
+            Some(survey.after(&verdict, case))
+        }
+        _ => None,
+    };
     Some(Examined { verdict, evidence, survey })
 }
 
@@ -101,42 +104,42 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn attempt(&self) -> Verdict {
-        let Unexplained { pieces, surely, doubtful } = self.scene.unexplained(self.evidence);
-        let mine: Vec<&Piece<'_>> = pieces.iter().filter(|piece| self.scene.may_be_ours(piece.purchased_at)).collect();
+        let Leftover { items, surely, doubtful } = self.scene.leftover();
+        let mine: Vec<_> = items.iter().filter(|held| self.scene.may_be_ours(held.purchased_at)).collect();
         if mine.is_empty() {
             return self.nothing_there(surely);
         }
-        if let Some(verdict) = self.others_first(&pieces) {
+        if let Some(verdict) = self.others_first(&items) {
             return verdict;
         }
-        if mine.iter().any(|piece| piece.purchased_at.is_none()) {
+        if mine.iter().any(|held| held.purchased_at.is_none()) {
             return self.undecided(mine.len(), "the inventory does not tell when an unexplained item was bought");
         }
-        if pieces.iter().filter_map(|piece| piece.purchased_at).any(|at| doubtful.contains(&at)) {
+        if items.iter().filter_map(|held| held.purchased_at).any(|at| doubtful.contains(&at)) {
             return self.undecided(mine.len(), "an item may have been taken for another of the same id");
         }
         if self.scene.case.truncated {
             return self.undecided(mine.len(), "the user has too many open purchases to tell them apart");
         }
         let claimants = self.claimants();
-        let groups = self.groups(&pieces, &claimants);
+        let groups = self.groups(&items, &claimants);
         let ours = self.ours();
         match assign(ours, &claimants, &groups) {
             Share::Certain(_) if !self.settled && claimants.iter().any(|other| other.amount != ours.amount) => {
                 Verdict::Wait("purchases of several amounts are in doubt: a second look must show the same".into())
             }
-            Share::Certain(taken) => self.recovered(&pieces, &groups, &taken),
+            Share::Certain(taken) => self.recovered(&items, &groups, &taken),
             Share::Nothing => self.undecided(0, "other purchases in doubt explain what is there"),
             Share::Unclear(why) => self.undecided(mine.len(), &why),
         }
     }
 
     /// Nobody is given an item that another may yet turn out to have bought.
-    fn others_first(&self, pieces: &[Piece<'_>]) -> Option<Verdict> {
+    fn others_first(&self, items: &[&HeldItem]) -> Option<Verdict> {
         if planted(Bug::RivalsForgotten) {
             return None;
         }
-        let standing = |standing| self.scene.concerned_by(pieces).find(|other| other.standing == standing);
+        let standing = |standing| self.scene.concerned_by(items).find(|other| other.standing == standing);
         if let Some(other) = standing(Standing::UnderWay).or_else(|| standing(Standing::Pending)) {
             return Some(Verdict::Wait(format!("purchase {} may have bought what is there, and will tell", other.purchase)));
         }
@@ -161,18 +164,18 @@ impl Judge<'_> {
     }
 
     /// What is there and may be somebody's, by its time.
-    fn groups(&self, pieces: &[Piece<'_>], claimants: &[Claimant]) -> Vec<Group> {
+    fn groups(&self, items: &[&HeldItem], claimants: &[Claimant]) -> Vec<Group> {
         let ours = self.ours();
         let anybodys = |at: &Time| claimants.iter().chain([&ours]).any(|claimant| claimant.may_have(*at));
-        let mut times: Vec<Time> = pieces.iter().filter_map(|piece| piece.purchased_at).filter(anybodys).collect();
+        let mut times: Vec<Time> = items.iter().filter_map(|held| held.purchased_at).filter(anybodys).collect();
         times.sort_unstable();
         times.chunk_by(|one, other| one == other).map(|group| Group { at: group[0], count: group.len() as u32 }).collect()
     }
 
-    fn recovered(&self, pieces: &[Piece<'_>], groups: &[Group], taken: &[usize]) -> Verdict {
+    fn recovered(&self, items: &[&HeldItem], groups: &[Group], taken: &[usize]) -> Verdict {
         let amount = self.scene.purchase.command.amount as usize;
-        let of_group = |piece: &&Piece<'_>| taken.iter().any(|place| piece.purchased_at == Some(groups[*place].at));
-        let mut items: Vec<HeldItem> = pieces.iter().filter(of_group).map(Piece::held).collect();
+        let of_group = |held: &&&HeldItem| taken.iter().any(|place| held.purchased_at == Some(groups[*place].at));
+        let mut items: Vec<HeldItem> = items.iter().filter(of_group).map(|held| (*held).clone()).collect();
         items.sort_by(|one, other| one.item.item_id.cmp(&other.item.item_id));
         items.truncate(amount);
         match self.forbidden() {
@@ -194,11 +197,7 @@ impl Judge<'_> {
 
     /// No look showed anything that may be this purchase's.
     fn nothing_there(&self, surely: bool) -> Verdict {
-        let provable = is_refusal(self.evidence.status)
-            && surely
-            && !self.evidence.contested
-            && !self.scene.case.truncated
-            && self.forbidden().is_none();
+        let provable = is_refusal(self.evidence.status) && surely && !self.scene.case.truncated && self.forbidden().is_none();
         if planted(Bug::OneLookEnough) && provable && self.look.proof {
             return Verdict::Absent;
         }
@@ -237,17 +236,17 @@ fn is_refusal(status: Option<u16>) -> bool {
 
 /// The verdict on a transaction that the upstream says has failed: its items must be absent from a look that shows every pull that it
 /// must show.
-fn cancelled(scene: &Scene<'_>, told: &[Item], evidence: &Evidence, look: &Look) -> Verdict {
+fn cancelled(scene: &Scene<'_>, told: &[Item], look: &Look) -> Verdict {
     if !look.good {
         return Verdict::Wait(look.note.clone());
     }
-    let Unexplained { pieces, .. } = scene.unexplained(evidence);
-    let mine = |piece: &Piece<'_>| {
-        scene.may_be_ours(piece.purchased_at) && (told.is_empty() || told.iter().any(|item| item.item_id == *piece.item_id))
+    let Leftover { items, .. } = scene.leftover();
+    let mine = |held: &&HeldItem| {
+        scene.may_be_ours(held.purchased_at) && (told.is_empty() || told.iter().any(|item| item.item_id == held.item.item_id))
     };
-    if pieces.iter().any(mine) {
+    if items.iter().any(mine) {
         let open = |other: &&Other<'_>| matches!(other.standing, Standing::UnderWay | Standing::Pending | Standing::Unknown);
-        if let Some(other) = scene.concerned_by(&pieces).find(open) {
+        if let Some(other) = scene.concerned_by(&items).find(open) {
             return Verdict::Wait(format!("purchase {} may have bought what is there", other.purchase));
         }
         let why = "the upstream says that the transaction failed, yet the inventory shows items that no purchase explains";

@@ -31,8 +31,8 @@ impl Tables {
             books.found.insert(first.finding.code(), found.len() as u64);
             books.differences.extend(found.into_iter().take(MOST_NAMED as usize));
         }
-        let (found, items) = self.orphans.count(scope.since);
-        books.tell_orphans(found, items, self.orphans.found_since(scope.since, MOST_NAMED));
+        let (found, items) = self.unexplained.count_orphans(scope.since);
+        books.tell_orphans(found, items, self.unexplained.orphans(scope.since, MOST_NAMED));
         books
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clawback_domain::{
     PartnerId, Time, UserId,
     change::Ruling,
-    evidence::{Case, MOST_OPEN, Open, Sightings},
+    evidence::{Case, MOST_OPEN, MOST_UNEXPLAINED, Open, Sightings},
     item::Pull,
     purchase::Purchase,
 };
@@ -29,12 +29,13 @@ impl Cases {
 
     /// Whether `ruling` was concluded from the case of this purchase's user as it stands.
     pub(super) fn fits(&self, purchase: &Purchase, ruling: Ruling) -> bool {
-        self.of(&purchase.partner, &purchase.command.user_id).version == ruling.case
+        let version = self.of(&purchase.partner, &purchase.command.user_id).version;
+        ruling.case.is_none_or(|case| case == version)
     }
 
     pub(super) fn rule(&mut self, after: &Purchase, ruling: Ruling) {
         let ruled = self.0.entry((after.partner.clone(), after.command.user_id.clone())).or_default();
-        ruled.version = ruling.case + 1;
+        ruled.version += 1;
         if ruling.retried {
             ruled.retried_at = Some(after.updated_at);
         }
@@ -53,13 +54,17 @@ impl Tables {
         let first = |pull: &Pull| Some((pull.purchase, self.attempts.of(pull.purchase).first()?.attempt.started_at));
         let with_attempts =
             |purchase: &Purchase| Open { purchase: purchase.clone(), attempts: self.attempts.of(purchase.id).to_vec() };
+        let mut unexplained = self.unexplained.list(Some(partner), Some(user), MOST_UNEXPLAINED + 1);
+        let truncated = open.len() > MOST_OPEN as usize || unexplained.len() > MOST_UNEXPLAINED as usize;
+        unexplained.truncate(MOST_UNEXPLAINED as usize);
         Case {
             version,
             retried_at,
-            truncated: open.len() > MOST_OPEN as usize,
+            truncated,
             open: open.into_iter().take(MOST_OPEN as usize).map(with_attempts).collect(),
             called: pulls.iter().filter_map(first).collect(),
             pulls,
+            unexplained,
         }
     }
 

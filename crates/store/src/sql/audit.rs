@@ -11,7 +11,7 @@ use sea_orm::{
     TransactionTrait, TryGetable, Value,
 };
 
-use super::{Sql, entity::orphans, failure::reading, json, purchases::all};
+use super::{Sql, entity::unexplained, failure::reading, json, purchases::all};
 use crate::{
     StoreError,
     audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, Scope, Sums, UNSENT},
@@ -141,12 +141,13 @@ impl Sql {
     }
 
     async fn find_orphans(&self, tx: &DatabaseTransaction, since: Time, books: &mut Books) -> Result<(), StoreError> {
-        let counted = "SELECT count(*) AS found, CAST(coalesce(sum(count), 0) AS bigint) AS items FROM orphans
-            WHERE found_at >= $1";
-        let oldest_first = orphans::Entity::find()
-            .filter(orphans::Column::FoundAt.gte(since))
-            .order_by(orphans::Column::FoundAt, Order::Asc)
-            .order_by(orphans::Column::Id, Order::Asc)
+        let counted = "SELECT count(*) AS found, CAST(coalesce(sum(count), 0) AS bigint) AS items FROM unexplained
+            WHERE NOT claimed AND found_at >= $1";
+        let oldest_first = unexplained::Entity::find()
+            .filter(unexplained::Column::Claimed.eq(false))
+            .filter(unexplained::Column::FoundAt.gte(since))
+            .order_by(unexplained::Column::FoundAt, Order::Asc)
+            .order_by(unexplained::Column::Id, Order::Asc)
             .limit(u64::from(MOST_NAMED));
         let counted = self.rows(tx, counted.into(), vec![since.into()]).await?;
         let Some(row) = counted.first() else { return Ok(()) };

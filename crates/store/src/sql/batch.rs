@@ -152,7 +152,7 @@ mod tests {
         Change { ruling, ..Change::of(&purchase, *cancelled, HappenedName::Cancelled, None) }
     }
 
-    const RULING: Option<Ruling> = Some(Ruling { case: 0, retried: false });
+    const RULING: Option<Ruling> = Some(Ruling { case: Some(0), retried: false });
 
     fn draft(request: &str, user: &str, ruling: Option<Ruling>) -> Write {
         Write::Draft(Draft::new(change(request, user, ruling)))

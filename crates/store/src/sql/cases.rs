@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clawback_domain::{
     PartnerId, PurchaseId, Time, UserId,
     change::Change,
-    evidence::{Case, MOST_OPEN, Open},
+    evidence::{Case, MOST_OPEN, MOST_UNEXPLAINED, Open, Unexplained},
     purchase::Purchase,
 };
 use sea_orm::{
@@ -20,6 +20,7 @@ use super::{
     failure::reading,
     purchases::{all, pulls_of_user},
     statement::{Bulk, Cell, Kind, Rows},
+    unexplained::unexplained_of_user,
 };
 use crate::{AttemptRecord, StoreError};
 
@@ -40,6 +41,9 @@ impl Sql {
         let mut attempts = attempts_of_open(&tx, partner, user).await?;
         let pulls = all(pulls_of_user(partner, user).all(&tx).await)?;
         let called = first_calls(&tx, partner, user).await?;
+        let mut unexplained: Vec<Unexplained> = all(unexplained_of_user(partner, user, MOST_UNEXPLAINED + 1).all(&tx).await)?;
+        let truncated = truncated || unexplained.len() > MOST_UNEXPLAINED as usize;
+        unexplained.truncate(MOST_UNEXPLAINED as usize);
         tx.rollback().await.map_err(reading)?;
 
         let with_attempts = |purchase: Purchase| Open { attempts: attempts.remove(&purchase.id).unwrap_or_default(), purchase };
@@ -50,6 +54,7 @@ impl Sql {
             truncated,
             pulls,
             called,
+            unexplained,
         })
     }
 }
@@ -97,8 +102,8 @@ async fn first_calls(
     Ok(calls.map_err(reading)?.into_iter().map(|(purchase, at)| (PurchaseId(purchase), at)).collect())
 }
 
-/// Raises each case that still has the version its ruling was concluded from, and returns whose ruling that was. Within a batch each
-/// user has one ruling. The first look at the version spares those that are lost anyway the lock; the second decides.
+/// Raises each case that still has the version its ruling was concluded from, if it was concluded, and returns whose ruling that was.
+/// Within a batch each user has one ruling. The first look at the version spares those that are lost anyway the lock; the second decides.
 pub static RULINGS: Bulk = Bulk {
     columns: &[
         ("partner", Kind::Text),
@@ -108,11 +113,14 @@ pub static RULINGS: Bulk = Bulk {
         ("retried_at", Kind::Time),
     ],
     then: "INSERT INTO cases (partner, user_id, version, purchase, retried_at)
-        SELECT n_partner, n_user_id, n_version + 1, n_purchase, n_retried_at FROM v
-        WHERE n_version = coalesce((SELECT version FROM cases WHERE partner = n_partner AND user_id = n_user_id), 0)
-        ON CONFLICT (partner, user_id) DO UPDATE SET version = excluded.version, purchase = excluded.purchase,
+        SELECT n_partner, n_user_id, coalesce(n_version, 0) + 1, n_purchase, n_retried_at FROM v
+        WHERE n_version IS NULL
+            OR n_version = coalesce((SELECT version FROM cases WHERE partner = n_partner AND user_id = n_user_id), 0)
+        ON CONFLICT (partner, user_id) DO UPDATE SET version = cases.version + 1, purchase = excluded.purchase,
             retried_at = coalesce(excluded.retried_at, cases.retried_at)
-        WHERE cases.version = excluded.version - 1 RETURNING purchase AS id",
+        WHERE cases.version = excluded.version - 1
+            OR EXISTS (SELECT 1 FROM v WHERE n_purchase = excluded.purchase AND n_version IS NULL)
+        RETURNING purchase AS id",
     returns: true,
 };
 
@@ -125,7 +133,7 @@ pub fn ruling_rows<'a>(changes: impl Iterator<Item = &'a Change>) -> Rows<'a> {
         rows.push([
             Cell::text(after.partner.as_str()),
             Cell::text(after.command.user_id.as_str()),
-            Cell::number(ruling.case),
+            Cell::BigInt(ruling.case),
             Cell::id(after.id.0),
             Cell::Time(ruling.retried.then_some(after.updated_at)),
         ]);

@@ -2,7 +2,7 @@
 //!
 //! The way of a purchase goes through [`group_commit`]: [`batch`] says who shares a transaction, [`write`](mod@write) turns a batch
 //! into statements, [`statement`] speaks both dialects, [`failure`] says what an error means. Everything rarer goes its own way:
-//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`orphans`] what
+//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`unexplained`] what
 //! unknown outcomes are settled with, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state carries, [`migration`] the
 //! schema, [`connect`](mod@connect) the connections and their measured options.
 
@@ -18,13 +18,13 @@ mod json;
 mod letters;
 mod looks;
 mod migration;
-mod orphans;
 mod pauses;
 #[cfg(test)]
 mod plans;
 mod purchases;
 mod schema;
 mod statement;
+mod unexplained;
 mod write;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -37,7 +37,7 @@ use clawback_domain::{
     change::{Fact, Insertion},
     clock::micros,
     event::Event,
-    evidence::{Case, Orphan, Sightings},
+    evidence::{Case, Sightings, Unexplained},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::Purchase,
@@ -206,8 +206,13 @@ impl Store for Sql {
         self.find_case(partner, user).await
     }
 
-    async fn orphans(&self, partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Result<Vec<Orphan>, StoreError> {
-        self.list_orphans(partner, user, limit).await
+    async fn unexplained(
+        &self,
+        partner: Option<&PartnerId>,
+        user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<Unexplained>, StoreError> {
+        self.list_unexplained(partner, user, limit).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -222,12 +227,12 @@ impl Store for Sql {
         self.write_look(&look).await
     }
 
-    async fn record_orphans(&self, orphans: Vec<Orphan>) -> Result<u64, StoreError> {
-        self.write_orphans(orphans).await
+    async fn record_unexplained(&self, found: Vec<Unexplained>) -> Result<u64, StoreError> {
+        self.write_unexplained(found).await
     }
 
-    async fn forget_orphans(&self, orphans: Vec<Orphan>) -> Result<(), StoreError> {
-        self.delete_orphans(&orphans).await
+    async fn forget_explained(&self, explained: Vec<Unexplained>) -> Result<(), StoreError> {
+        self.delete_explained(&explained).await
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {

@@ -10,10 +10,10 @@ use super::{
     cases::RULINGS,
     connect::{self, Options},
     looks::LOOKS,
-    orphans::{EXPLAINED, KNOWN},
     purchases::LIFTS,
     schema,
     statement::{Bulk, MOST_ROWS, values_text},
+    unexplained::{EXPLAINED, KNOWN, ORPHANED},
     write::{CHANGES, FACTS, MARKS},
 };
 
@@ -21,15 +21,16 @@ use super::{
 #[tokio::test]
 async fn no_statement_goes_through_a_whole_table_on_sqlite() {
     let (_folder, db) = empty().await;
-    let statements: [(&str, &Bulk); 8] = [
+    let statements: [(&str, &Bulk); 9] = [
         ("attempts", &FACTS),
         ("purchases", &CHANGES),
         ("events", &MARKS),
         ("cases", &RULINGS),
         ("purchases", &LIFTS),
         ("pulls", &LOOKS),
-        ("orphans", &KNOWN),
-        ("orphans", &EXPLAINED),
+        ("unexplained", &ORPHANED),
+        ("unexplained", &KNOWN),
+        ("unexplained", &EXPLAINED),
     ];
     for (table, bulk) in statements {
         for rows in [1, 10, 100, MOST_ROWS] {

@@ -18,7 +18,7 @@ async fn case(store: &dyn Store) -> Case {
 }
 
 fn ruled(change: Change, case: i64) -> Change {
-    Change { ruling: Some(Ruling { case, retried: false }), ..change }
+    Change { ruling: Some(Ruling { case: Some(case), retried: false }), ..change }
 }
 
 /// Of another user than most purchases here.
@@ -63,7 +63,7 @@ pub async fn a_case_holds_what_is_open_with_its_attempts_and_every_pull(store: S
     assert_eq!(open.iter().map(|open| open.attempts.len()).collect::<Vec<_>>(), [1, 2, 1, 1, 0]);
     assert_eq!(pulls.len(), 4);
     let called = BTreeMap::from([(late.id, at(4)), (early.id, at(2))]);
-    assert_eq!(found, Case { version: 0, retried_at: None, open, truncated: false, pulls, called });
+    assert_eq!(found, Case { version: 0, retried_at: None, open, truncated: false, pulls, called, unexplained: vec![] });
 }
 
 /// Several rows have one birth time; the id tells them apart.
@@ -115,6 +115,23 @@ pub async fn of_two_rulings_on_one_version_the_second_is_lost(store: Stage) {
     assert_eq!(read(&*store, second.id).await, second);
     assert_eq!(case(&*store).await.version, 1, "it is raised by the one that stands");
     applied(&*store, ruled(fulfilment(&second, at(1)), 1)).await;
+}
+
+pub async fn what_was_told_stands_and_raises_the_case(store: Stage) {
+    let told = |change: Change| Change { ruling: Some(Ruling { case: None, retried: false }), ..change };
+    let names = ["r-1", "r-2", "r-3", "r-4"];
+    let mut rows = Vec::new();
+    for name in names {
+        rows.push(pending(&*store, acme(), name, at(0)).await);
+    }
+    applied(&*store, told(fulfilment(&rows[0], at(1)))).await;
+    assert_eq!(case(&*store).await.version, 1);
+    applied(&*store, told(fulfilment(&rows[1], at(1)))).await;
+    assert_eq!(case(&*store).await.version, 2);
+    assert_eq!(store.apply(ruled(fulfilment(&rows[2], at(1)), 1)).await.unwrap(), Applied::Lost);
+    applied(&*store, ruled(fulfilment(&rows[2], at(1)), 2)).await;
+    applied(&*store, told(fulfilment(&rows[3], at(1)))).await;
+    assert_eq!(case(&*store).await.version, 4);
 }
 
 /// Through two handles, as two workers would, and in one batch as in many.
@@ -255,11 +272,11 @@ pub async fn a_case_remembers_when_a_person_had_one_called_again(store: Stage) {
     let mut row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     let steps = [(false, 1, None), (true, 2, Some(2)), (false, 3, Some(2)), (true, 4, Some(4)), (false, 5, Some(4))];
     for (case, (retried, seconds, expected)) in (0..).zip(steps) {
-        let ruling = Some(Ruling { case, retried });
+        let ruling = Some(Ruling { case: Some(case), retried });
         row = applied(&*store, Change { ruling, ..held(&row, WaitCode::Permit, Some(at(100)), at(seconds)) }).await;
         assert_eq!(self::case(&*store).await.retried_at, expected.map(at), "after {seconds}");
     }
-    let late = Some(Ruling { case: 0, retried: true });
+    let late = Some(Ruling { case: Some(0), retried: true });
     let late = Change { ruling: late, ..held(&row, WaitCode::Permit, Some(at(100)), at(6)) };
     assert_eq!(store.apply(late).await.unwrap(), Applied::Lost);
     assert_eq!(case(&*store).await.retried_at, Some(at(4)));

@@ -19,12 +19,12 @@ mod lifting;
 mod listing;
 mod looks;
 mod model;
-mod orphans;
 mod pauses;
 mod poison;
 mod pulls;
 mod round_trip;
 mod schema;
+mod unexplained;
 
 macro_rules! suite {
     ($($module:ident { $($rule:ident,)* })*) => {
@@ -181,6 +181,7 @@ suite! {
         a_ruling_raises_the_case_of_its_user,
         a_change_without_a_ruling_does_not_raise_the_case,
         of_two_rulings_on_one_version_the_second_is_lost,
+        what_was_told_stands_and_raises_the_case,
         of_many_rulings_on_one_version_at_once_exactly_one_is_committed,
         rulings_again_and_again_all_come_through,
         rulings_about_different_users_do_not_meet,
@@ -204,10 +205,12 @@ suite! {
         of_looks_at_once_the_newest_stands,
         looks_and_fulfilments_do_not_disturb_each_other,
     }
-    orphans {
+    unexplained {
         every_field_of_an_orphan_reads_back_equal,
         an_orphan_is_new_once_and_keeps_when_it_was_found,
         orphans_differ_by_partner_user_item_and_time,
+        what_is_claimed_is_no_orphan,
+        a_case_tells_what_looks_left_unexplained,
         an_orphan_that_is_named_twice_is_one,
         orphans_are_listed_oldest_first,
         what_is_explained_is_forgotten_by_its_key,

@@ -138,7 +138,7 @@ async fn a_case_is_found_among_all_others_by_indexes_alone() {
 const KEPT_FOR_CASES: [&str; 4] = ["purchases", "attempts", "pulls", "cases"];
 
 fn ruled(change: Change, case: i64) -> Change {
-    Change { ruling: Some(Ruling { case, retried: false }), ..change }
+    Change { ruling: Some(Ruling { case: Some(case), retried: false }), ..change }
 }
 
 /// Of the tables that cases are made of, by sessions that have ended.

@@ -4,11 +4,11 @@ pub mod attempts;
 pub mod cases;
 pub mod dead_letters;
 pub mod events;
-pub mod orphans;
 pub mod pauses;
 pub mod pulls;
 pub mod purchases;
 pub mod timeline;
+pub mod unexplained;
 
 use std::fmt::Display;
 

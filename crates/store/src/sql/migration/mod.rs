@@ -9,11 +9,11 @@ mod attempts;
 mod cases;
 mod dead_letters;
 mod events;
-mod orphans;
 mod pauses;
 mod pulls;
 mod purchases;
 mod timeline;
+mod unexplained;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
@@ -63,7 +63,7 @@ impl MigrationName for Evidence {
 #[async_trait::async_trait]
 impl MigrationTrait for Evidence {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        apply(manager, &[pulls::SIGHTS, purchases::OPEN_OF_USER, cases::TABLE, orphans::TABLE, attempts::PRICE]).await
+        apply(manager, &[pulls::SIGHTS, purchases::OPEN_OF_USER, cases::TABLE, unexplained::TABLE, attempts::PRICE]).await
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         for backend in [DbBackend::Postgres, DbBackend::Sqlite] {
-            for text in [purchases::TABLE, events::TABLE, pulls::SIGHTS, cases::TABLE, orphans::TABLE] {
+            for text in [purchases::TABLE, events::TABLE, pulls::SIGHTS, cases::TABLE, unexplained::TABLE] {
                 assert!(!ddl(text, backend).contains('{'));
             }
         }

@@ -1,10 +1,10 @@
-//! Orphans: items in inventories that no purchase explains.
+//! Items in inventories that no purchase surely explains.
 //!
 //! The id is UUIDv5 of (partner, user_id, item_id, purchased_at), so its primary key *is* the uniqueness of these four, one of which
 //! may be unknown.
 
 pub const TABLE: &str = "
-CREATE TABLE orphans (
+CREATE TABLE unexplained (
     id {uuid} NOT NULL PRIMARY KEY,
     found_at {time} NOT NULL,
     purchased_at {time},
@@ -12,9 +12,11 @@ CREATE TABLE orphans (
     partner {text} NOT NULL,
     user_id {text} NOT NULL,
     item_id {text} NOT NULL,
-    pack {text},
+    claw_id {text},
+    claw_slug {text},
+    claimed boolean NOT NULL,
     candidates {text} NOT NULL
 );
-CREATE INDEX orphans_by_age ON orphans (found_at, id);
-CREATE INDEX orphans_of_user ON orphans (partner, user_id);
+CREATE INDEX orphans_by_age ON unexplained (found_at, id) WHERE NOT claimed;
+CREATE INDEX unexplained_of_user ON unexplained (partner, user_id);
 ";
