@@ -2,8 +2,8 @@
 //!
 //! The upstream stamps all items of one purchase with one time, so a *group* of items of one time belongs to one purchase whole, or
 //! to several that were bought in the same millisecond. Of what others bought, part may have left before anybody looked; of ours all must be
-//! there. Purchases of one amount are equal: whose items are whose among them does not matter, only who bought and who did not. What we
-//! want to know is whether *ours* bought in every way to explain all groups.
+//! there. Purchases of one amount are equal: whose items are whose among them does not matter, only which items are theirs. What we want to
+//! know is whether *ours* bought in every way to explain all groups, and whether all ways give it the same items, up to exchange of equals.
 
 use std::collections::BTreeSet;
 
@@ -51,21 +51,40 @@ pub(super) fn assign(ours: Claimant, others: &[Claimant], groups: &[Group]) -> S
     }
     let mut search = Search::new(&others, groups);
     let without_ours = search.explains(None);
-    let with_ours: Vec<usize> = (0..groups.len())
+    let places: Vec<usize> = (0..groups.len())
         .filter(|place| ours.may_have(groups[*place].at) && ours.amount <= groups[*place].count)
         .filter(|place| search.explains(Some((*place, ours.amount))))
         .collect();
-    // Equals may be exchanged. Who began first most likely bought first: a session that comes late then tells of the same items.
-    let earlier = others.iter().filter(|other| other.amount == ours.amount && other.since < ours.since).count();
-    let with_ours = with_ours.get(earlier).or(with_ours.last()).copied();
     if search.is_exhausted() {
-        return Share::Unclear("too many purchases are in doubt to try every way to explain what is there".into());
+        return Share::Unclear(TOO_MANY.into());
     }
-    match (with_ours, without_ours) {
-        (Some(place), false) => Share::Certain(vec![place]),
-        (None, true) => Share::Nothing,
-        (Some(_), true) => Share::Unclear(format!("{} purchases may have bought what is there", others.len() + 1)),
-        (None, false) => Share::Unclear("no purchases in doubt explain all of what is there".into()),
+    match (places.is_empty(), without_ours) {
+        (false, false) => which(ours, &others, groups, &places),
+        (true, true) => Share::Nothing,
+        (false, true) => Share::Unclear(format!("{} purchases may have bought what is there", others.len() + 1)),
+        (true, false) => Share::Unclear("no purchases in doubt explain all of what is there".into()),
+    }
+}
+
+const TOO_MANY: &str = "too many purchases are in doubt to try every way to explain what is there";
+
+/// Which of `places` is ours, which has bought.
+fn which(ours: Claimant, others: &[Claimant], groups: &[Group], places: &[usize]) -> Share {
+    let Some(ways) = Ways::all(ours, others, groups) else { return Share::Unclear(TOO_MANY.into()) };
+    let place = match places {
+        [only] => *only,
+        _ if ways.len() > 1 => return Share::Unclear("what is there can be explained in several ways".into()),
+        // Equals may be exchanged. Who began first most likely bought first: a session that comes late then tells of the same items.
+        _ => {
+            let equals = ways.iter().flatten().enumerate();
+            let mut in_order = equals.flat_map(|(place, taken)| (0..taken.unwrap_or(0)).map(move |_| place));
+            let earlier = others.iter().filter(|other| other.amount == ours.amount && other.since < ours.since).count();
+            in_order.nth(earlier).filter(|place| places.contains(place)).unwrap_or(places[places.len() - 1])
+        }
+    };
+    match ways.iter().all(|way| way[place].is_some()) {
+        true => Share::Certain(vec![place]),
+        false => Share::Unclear("some of what was bought at one time may be another's".into()),
     }
 }
 
@@ -100,7 +119,8 @@ impl<'a> Search<'a> {
     fn new(claimants: &[Claimant], groups: &'a [Group]) -> Self {
         let mut claimants = claimants.to_vec();
         claimants.sort_unstable_by_key(|claimant| (claimant.until, claimant.since, claimant.amount));
-        let steps = if claimants.len() > MOST_CLAIMANTS { MOST_STEPS } else { 0 };
+        // One bit is left for ours.
+        let steps = if claimants.len() >= MOST_CLAIMANTS { MOST_STEPS } else { 0 };
         Self { claimants, groups, counts: Vec::new(), futile: BTreeSet::new(), steps }
     }
 
@@ -154,6 +174,87 @@ impl<'a> Search<'a> {
             place += 1;
         }
         false
+    }
+}
+
+/// Of each group how many equals of ours it was bought by; `None`: by some, but what is there is not just all of theirs.
+type Way = Vec<Option<u32>>;
+
+/// Every way to explain all groups, as far as ways differ in what equals of ours bought.
+struct Ways<'a> {
+    ours: Claimant,
+    /// Equal ones stand side by side; ours is the last.
+    claimants: Vec<Claimant>,
+    groups: &'a [Group],
+    found: BTreeSet<Way>,
+    seen: BTreeSet<(u64, Way)>,
+    steps: u32,
+}
+
+/// Some of those who bought a group.
+#[derive(Clone, Copy)]
+struct Buyers {
+    used: u64,
+    equals: u32,
+    others: u32,
+    /// How many items of theirs are there at least, and at most.
+    least: u32,
+    most: u32,
+}
+
+impl<'a> Ways<'a> {
+    /// `None`: there are too many to try.
+    fn all(ours: Claimant, others: &[Claimant], groups: &'a [Group]) -> Option<BTreeSet<Way>> {
+        if ours.amount == 1 && others.iter().all(|other| other.amount == 1) {
+            return Some(BTreeSet::from([groups.iter().map(|group| Some(group.count)).collect()]));
+        }
+        let mut claimants = others.to_vec();
+        claimants.sort_unstable_by_key(|claimant| (claimant.until, claimant.since, claimant.amount));
+        claimants.push(ours);
+        let mut ways = Self { ours, claimants, groups, found: BTreeSet::new(), seen: BTreeSet::new(), steps: 0 };
+        ways.go_on(0, Way::new());
+        (ways.steps < MOST_STEPS).then_some(ways.found)
+    }
+
+    /// From a way to explain the first groups, with those claimants.
+    fn go_on(&mut self, used: u64, way: Way) {
+        if way.len() == self.groups.len() {
+            self.found.insert(way);
+        } else if self.seen.insert((used, way.clone())) {
+            self.choose(0, Buyers { used, equals: 0, others: 0, least: 0, most: 0 }, &way);
+        }
+    }
+
+    /// With these buyers of the next group, and claimants from `from` on.
+    fn choose(&mut self, from: usize, buyers: Buyers, way: &Way) {
+        let Group { at, count } = self.groups[way.len()];
+        if buyers.least <= count && count <= buyers.most {
+            let alone = buyers.others == 0 && buyers.equals * self.ours.amount == count;
+            let taken = if alone || buyers.equals == 0 { Some(buyers.equals) } else { None };
+            self.go_on(buyers.used, [&way[..], &[taken]].concat());
+        }
+        let last = self.claimants.len() - 1;
+        let mut place = from;
+        while place <= last && buyers.least < count && self.steps < MOST_STEPS {
+            self.steps += 1;
+            let claimant = self.claimants[place];
+            if buyers.used & (1 << place) == 0 && claimant.may_have(at) {
+                let equal = u32::from(claimant.amount == self.ours.amount);
+                let more = Buyers {
+                    used: buyers.used | 1 << place,
+                    equals: buyers.equals + equal,
+                    others: buyers.others + 1 - equal,
+                    least: buyers.least + if place == last { claimant.amount } else { 1 },
+                    most: buyers.most.saturating_add(claimant.amount),
+                };
+                self.choose(place + 1, more, way);
+                // Another of several equals makes no other way.
+                while place + 1 < last && self.claimants[place + 1] == claimant {
+                    place += 1;
+                }
+            }
+            place += 1;
+        }
     }
 }
 
@@ -234,31 +335,44 @@ mod tests {
         assert_eq!(share(&[(1, 0), (1, 150)], &[(95, 1), (205, 1)]), Share::Certain(vec![0]));
     }
 
-    /// Every way to give each group to claimants that ordered no less; the places of the groups that ours takes part in, per way. Of ours
-    /// everything is there.
-    fn ways(all: &[Claimant], groups: &[Group]) -> Vec<Option<usize>> {
-        let mut found = Vec::new();
+    /// The groups that each claimant has items of, the first of them ours, in one way to explain all.
+    type Whole = Vec<Option<usize>>;
+
+    /// Every way there is. Whoever has items of a group has at least one, and no more than it ordered; ours has all.
+    fn ways(all: &[Claimant], groups: &[Group]) -> Vec<Whole> {
         let takes = groups.len() + 1;
-        for mut code in 0..takes.pow(all.len() as u32) {
-            let mut sums = vec![0; groups.len()];
-            let mut fits = true;
-            let mut ours = None;
-            for (who, claimant) in all.iter().enumerate() {
+        let way = |mut code: usize| -> Whole {
+            let take = |_: &Claimant| {
                 let take = code % takes;
                 code /= takes;
-                if take < groups.len() {
-                    fits &= claimant.may_have(groups[take].at) && (who > 0 || claimant.amount <= groups[take].count);
-                    sums[take] += claimant.amount;
-                    if who == 0 {
-                        ours = Some(take);
-                    }
-                }
-            }
-            if fits && sums.iter().zip(groups).all(|(sum, group)| *sum >= group.count) {
-                found.push(ours);
-            }
-        }
-        found
+                (take < groups.len()).then_some(take)
+            };
+            all.iter().map(take).collect()
+        };
+        let explains = |way: &Whole| {
+            let fits = all.iter().zip(way).all(|(one, take)| take.is_none_or(|take| one.may_have(groups[take].at)));
+            fits && groups.iter().enumerate().all(|(place, group)| {
+                let buyers = || (0..all.len()).filter(|who| way[*who] == Some(place));
+                let least: u32 = buyers().map(|who| if who == 0 { all[0].amount } else { 1 }).sum();
+                let most: u32 = buyers().map(|who| all[who].amount).sum();
+                least <= group.count && group.count <= most
+            })
+        };
+        (0..takes.pow(all.len() as u32)).map(way).filter(explains).collect()
+    }
+
+    /// What equals of ours have in one way.
+    fn of_equals(all: &[Claimant], way: &Whole) -> Vec<usize> {
+        let equals = all.iter().zip(way).filter(|(one, _)| one.amount == all[0].amount);
+        let mut taken: Vec<_> = equals.filter_map(|(_, take)| *take).collect();
+        taken.sort_unstable();
+        taken
+    }
+
+    /// Whether equals of ours have all of a group, and it is all of theirs.
+    fn is_theirs_alone(all: &[Claimant], way: &Whole, place: usize, count: u32) -> bool {
+        let buyers: Vec<_> = all.iter().zip(way).filter(|(_, take)| **take == Some(place)).map(|(one, _)| one.amount).collect();
+        buyers.iter().all(|amount| *amount == all[0].amount) && buyers.iter().sum::<u32>() == count
     }
 
     proptest! {
@@ -277,16 +391,26 @@ mod tests {
             let groups: Vec<_> = groups.into_iter().map(|(time, count)| Group { at: at(time), count }).collect();
             let groups: Vec<_> = groups.into_iter().filter(|group| all.iter().any(|one| one.may_have(group.at))).collect();
             prop_assume!(!groups.is_empty());
+            prop_assume!(all[1..].iter().any(|other| groups.iter().any(|group| other.may_have(group.at))));
             let ways = ways(&all, &groups);
+            let mut places: Vec<_> = ways.iter().map(|way| way[0]).collect();
+            places.sort_unstable();
+            places.dedup();
+            let mut sets: Vec<_> = ways.iter().map(|way| of_equals(&all, way)).collect();
+            sets.dedup();
+            let alone = |place: usize| ways.iter().all(|way| is_theirs_alone(&all, way, place, groups[place].count));
             match assign(all[0], &all[1..], &groups) {
-                Share::Certain(_) if all[1..].iter().all(|other| !groups.iter().any(|group| other.may_have(group.at))) => {}
                 Share::Certain(taken) => {
-                    prop_assert!(!ways.is_empty() && ways.iter().all(Option::is_some), "{ways:?}");
-                    prop_assert!(ways.contains(&Some(taken[0])));
+                    prop_assert!(!places.is_empty() && !places.contains(&None) && places.contains(&Some(taken[0])), "{ways:?}");
+                    prop_assert!(places.len() == 1 || sets.len() == 1, "{ways:?}");
+                    prop_assert!(alone(taken[0]), "{ways:?}");
                 }
-                Share::Nothing => prop_assert!(!ways.is_empty() && ways.iter().all(Option::is_none), "{ways:?}"),
-                Share::Unclear(_) if all[1..].iter().all(|other| !groups.iter().any(|group| other.may_have(group.at))) => {}
-                Share::Unclear(_) => prop_assert!(ways.is_empty() || ways.iter().any(Option::is_some) && ways.contains(&None), "{ways:?}"),
+                Share::Nothing => prop_assert!(places == [None], "{ways:?}"),
+                Share::Unclear(_) => {
+                    let bought = !places.is_empty() && !places.contains(&None);
+                    let told = bought && (places.len() == 1 || sets.len() == 1);
+                    prop_assert!(places != [None] && !(told && places.iter().flatten().all(|place| alone(*place))), "{ways:?}");
+                }
             }
         }
     }
