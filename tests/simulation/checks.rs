@@ -62,6 +62,8 @@ pub struct Seen {
     pub careless: BTreeSet<PurchaseId>,
     /// Sessions that reached a process which lives on, by the reference of their call.
     pub sessions: BTreeMap<String, (Process, SessionId)>,
+    /// Calls of `buy/init` that have not come back to whoever made them: it waits, or it died or panicked over them.
+    pub calling: BTreeSet<String>,
     /// Whose attempts they are, of processes that live on.
     pub owners: BTreeMap<AttemptToken, Process>,
     dead: BTreeSet<Process>,
@@ -120,8 +122,14 @@ impl Watch {
         self.0.lock().careless.insert(id);
     }
 
-    /// What `buy/init` brought has reached the process that called.
+    /// A process calls `buy/init`.
+    pub fn calls(&self, reference: &str) {
+        self.0.lock().calling.insert(reference.to_owned());
+    }
+
+    /// What it brought has reached the process that called.
     pub fn answered(&self, process: Process, reference: &str, answer: &Answer) {
+        self.0.lock().calling.remove(reference);
         if let Answer::Done { session, .. } = answer {
             self.0.lock().sessions.insert(reference.to_owned(), (process, session.clone()));
         }

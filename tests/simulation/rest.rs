@@ -192,10 +192,9 @@ impl Whole<'_> {
 
     /// Whoever began an attempt and lives on has written what it came to.
     fn answers(&self) -> Vec<Violation> {
-        let panicked: BTreeSet<_> = self.snapshot.purchases.iter().filter(|row| row.panics > 0).map(|row| row.id).collect();
         let silent = self.snapshot.attempts.iter().filter(|record| {
             record.fact.is_none()
-                && !panicked.contains(&record.purchase)
+                && !self.seen.calling.contains(&format!("{}.{}", record.purchase, record.attempt.number))
                 && self.seen.owners.contains_key(&record.attempt.token)
         });
         silent

@@ -123,6 +123,7 @@ impl Upstream for SimUpstream {
             return Answer::NeverSent { why: "connection refused".into() };
         }
         world.say("buy/init", || request.reference.clone());
+        world.watch().calls(&request.reference);
         let (reference, carrying) = (request.reference.clone(), world.clone());
         let answer = self.call(Endpoint::Init, self.timeouts.init, move |engine, now, key| {
             let answer = engine.buy_init(now, key, &request);
