@@ -64,6 +64,10 @@ pub struct Seen {
     pub sessions: BTreeMap<String, (Process, SessionId)>,
     /// Calls of `buy/init` that have not come back to whoever made them: it waits, or it died or panicked over them.
     pub calling: BTreeSet<String>,
+    /// With which commit a purchase came to a session.
+    pub told_at: BTreeMap<PurchaseId, u64>,
+    /// With which commit a purchase was given items by inference.
+    pub recovered_at: BTreeMap<PurchaseId, u64>,
     /// Whose attempts they are, of processes that live on.
     pub owners: BTreeMap<AttemptToken, Process>,
     dead: BTreeSet<Process>,
@@ -170,6 +174,11 @@ impl Seen {
                 self.resting.remove(&after.id)
             }
         };
+        match &after.state {
+            State::Fulfilled(fulfilled) if fulfilled.recovered => drop(self.recovered_at.insert(after.id, self.commits)),
+            state if state.session().is_some() => drop(self.told_at.entry(after.id).or_insert(self.commits)),
+            _ => {}
+        }
         let problems = [
             rises(before, after),
             due_while_open(after),

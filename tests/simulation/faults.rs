@@ -22,6 +22,10 @@ pub struct Rates {
     pub settle_lost: u64,
     pub timer_late: u64,
     pub never_sent: u64,
+    /// What came of `buy/init` is held for a minute before the worker goes on with it.
+    pub answer_held: u64,
+    /// A conclusion is on its way to the store for seconds.
+    pub verdict_slow: u64,
     pub slow_upstream: u64,
     /// `buy/init` buys and answers with a 4xx that no page has.
     pub refused_after: u64,
@@ -59,6 +63,8 @@ impl Rates {
             settle_lost: chance.rate("settle lost", 60),
             timer_late: chance.rate("timer late", 20),
             never_sent: chance.rate("never sent", 100),
+            answer_held: chance.rate("answer held", 80),
+            verdict_slow: chance.rate("verdict slow", 500),
             slow_upstream: chance.rate("slow upstream", 60),
             refused_after: chance.rate("refused after", 40),
             blind_look: chance.rate("blind look", 50),

@@ -70,7 +70,6 @@ impl Whole<'_> {
             self.every_command(&bought),
             self.nothing_else(&bought),
             self.items(&bought),
-            self.shares(),
             self.in_time(),
             self.sessions(),
             self.answers(),
@@ -104,58 +103,47 @@ impl Whole<'_> {
         violations
     }
 
-    /// What is recorded is what was bought. Of purchases in doubt that nothing tells apart each may have another's.
+    /// What is recorded is what was bought. Of purchases in doubt that nothing tells apart each may have another's, unless that one had
+    /// a session already; and no item is given to two of them.
     fn items(&self, bought: &Bought<'_>) -> Vec<Violation> {
         let mut recorded = BTreeMap::<PurchaseId, Vec<&str>>::new();
         for pull in &self.snapshot.pulls {
             recorded.entry(pull.purchase).or_default().push(pull.item.item_id.as_str());
         }
         let doubted = self.doubted();
-        let mut alike = BTreeMap::<_, Vec<&str>>::new();
+        let mut alike = BTreeMap::<_, Vec<(PurchaseId, &str)>>::new();
         for row in self.snapshot.purchases.iter().filter(|row| doubted.contains(&row.id)) {
-            alike.entry(kind(row)).or_default().extend(items(bought, row.id));
+            alike.entry(kind(row)).or_default().extend(items(bought, row.id).map(|item| (row.id, item)));
         }
+        let careful = self.snapshot.purchases.iter().filter(|row| !self.seen.careless.contains(&row.id));
         let mut violations = Vec::new();
-        for row in self.snapshot.purchases.iter().filter(|row| !self.seen.careless.contains(&row.id)) {
+        let mut of_others = Vec::new();
+        for row in careful {
             let State::Fulfilled(fulfilled) = &row.state else { continue };
             let ours = recorded.remove(&row.id).unwrap_or_default();
-            let fits = match alike.get_mut(&kind(row)) {
-                Some(theirs) if fulfilled.recovered => take(theirs, &ours),
-                _ => sorted(ours.clone()) == sorted(items(bought, row.id).collect()),
+            match alike.get_mut(&kind(row)).filter(|_| fulfilled.recovered) {
+                Some(theirs) => {
+                    let left = ours.into_iter().filter(|item| !take(theirs, |one| *one == (row.id, item)));
+                    of_others.extend(left.map(|item| (row, item)));
+                }
+                None if sorted(ours.clone()) == sorted(items(bought, row.id).collect()) => {}
+                None => {
+                    let theirs: Vec<_> = items(bought, row.id).collect();
+                    violations.push(format!("every end is true: {} has the items {ours:?}, bought were {theirs:?}", row.id));
+                }
+            }
+        }
+        for (row, item) in of_others {
+            let in_doubt = |owner: &PurchaseId| match (self.seen.told_at.get(owner), self.seen.recovered_at.get(&row.id)) {
+                (Some(told), Some(recovered)) => told > recovered,
+                _ => true,
             };
-            if !fits {
-                let theirs: Vec<_> = items(bought, row.id).collect();
-                violations.push(format!("every end is true: {} has the items {ours:?}, bought were {theirs:?}", row.id));
+            let theirs = alike.entry(kind(row)).or_default();
+            if !take(theirs, |(owner, one)| *one == item && in_doubt(owner)) {
+                violations.push(format!("every end is true: {} has {item}, which is another's", row.id));
             }
         }
         violations
-    }
-
-    /// No item is given twice, and none that was not bought.
-    fn shares(&self) -> Vec<Violation> {
-        let partners: BTreeMap<_, _> = self.snapshot.purchases.iter().map(|row| (row.id, &row.partner)).collect();
-        let mut left = BTreeMap::<_, u32>::new();
-        for one in self.ledger {
-            let Some(partner) = partners.get(&purchase_of(one)) else { continue };
-            for item in &one.items {
-                *left.entry((*partner, one.user_id.as_str(), item.item_id.as_str())).or_default() += 1;
-            }
-        }
-        let nobodys = self.snapshot.pulls.iter().filter(|pull| {
-            let item = (&pull.partner, pull.user_id.as_str(), pull.item.item_id.as_str());
-            match left.get_mut(&item) {
-                Some(left) if *left > 0 => {
-                    *left -= 1;
-                    false
-                }
-                _ => true,
-            }
-        });
-        nobodys
-            .map(|pull| {
-                format!("every end is true: {} of {} is given once more than it was bought", pull.item.item_id, pull.purchase)
-            })
-            .collect()
     }
 
     /// Purchases that were in doubt at some time.
@@ -309,9 +297,9 @@ fn sorted(mut items: Vec<&str>) -> Vec<&str> {
     items
 }
 
-/// Takes all of `wanted` out of `from`; `false` when something is not there.
-fn take(from: &mut Vec<&str>, wanted: &[&str]) -> bool {
-    wanted.iter().all(|item| from.iter().position(|one| one == item).map(|place| from.swap_remove(place)).is_some())
+/// Takes one that is `wanted`; `false` when there is none.
+fn take<T>(from: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> bool {
+    from.iter().position(wanted).map(|place| from.swap_remove(place)).is_some()
 }
 
 fn session(answer: &Answer) -> Option<&SessionId> {

@@ -5,13 +5,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use clawback_domain::{
     AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
-    change::{Fact, Insertion},
+    change::{Change, Fact, Insertion},
     event::Event,
     evidence::{Case, Sightings, Unexplained},
     item::Pull,
     pause::{Pause, PauseScope},
     purchase::Purchase,
     reason::WaitCode,
+    resource::evidence_of,
     timeline::Entry,
 };
 use clawback_store::{
@@ -49,6 +50,10 @@ impl Store for SimStore {
     }
 
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
+        let is_verdict = |change: &Change| change.after.state.name().is_final() && evidence_of(&change.after.state).is_some();
+        if draft.look(is_verdict) && self.0.fires("verdict slow", self.0.rates().verdict_slow) {
+            self.0.sleep(self.0.chance().span("verdict slow for", Duration::ZERO, Duration::from_secs(20))).await;
+        }
         self.write(|store| async move { store.apply_draft(draft).await }).await
     }
 

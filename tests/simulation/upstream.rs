@@ -137,6 +137,9 @@ impl Upstream for SimUpstream {
             }
         });
         let answer = answer.await.unwrap_or(Answer::Unknown { why: "no answer in time".into(), status: None });
+        if world.fires("answer held", world.rates().answer_held) {
+            world.sleep(world.chance().span("answer held for", Duration::from_secs(10), Duration::from_secs(180))).await;
+        }
         world.watch().answered(world.process(), &reference, &answer);
         match answer {
             Answer::Unknown { why, .. } if planted(Bug::ResetIsNeverSent) && why.contains("reset") => Answer::NeverSent { why },

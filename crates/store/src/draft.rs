@@ -34,7 +34,7 @@ impl Draft {
         inner.change.clone()
     }
 
-    pub(crate) fn look<T>(&self, at: impl FnOnce(&Change) -> T) -> T {
+    pub fn look<T>(&self, at: impl FnOnce(&Change) -> T) -> T {
         at(&self.0.lock().change)
     }
 

@@ -4,10 +4,16 @@
 //! items of one id apart: first those whose time an earlier look has shown, then those bought before the pull was known to us and not
 //! before it was called. Of these as many are explained as can be, the latest first, each by the pull that was called last.
 //!
+//! Of equals in doubt each may have been given what another bought, and a late session then tells of the same item twice: what is left over
+//! may be the exchange.
+//!
 //! What is explained by its id alone may yet be somebody else's, whose pull left before anybody looked. All items of one purchase have
 //! one time, so this takes purchases in doubt that ordered enough to have bought everything of that time that nothing else explains.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 
@@ -77,7 +83,12 @@ pub(super) struct Upstream {
 /// For each item what explains it, if anything does.
 pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstream) -> Explanation {
     let mut explained = vec![None; items.len()];
-    let mut swaps = Vec::new();
+    let (mut swaps, mut exchanges) = (Vec::new(), Vec::new());
+    let fits = |pull: usize, place: usize| {
+        let Known { until, .. } = known[pull];
+        let from = known[pull].from.filter(|_| upstream.ids_repeat);
+        items[place].purchased_at.is_none_or(|at| at <= after(until, upstream.ahead) && from.is_none_or(|from| at >= from))
+    };
     let mut stacks: BTreeMap<&ItemId, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for (place, known) in known.iter().enumerate() {
         stacks.entry(known.item_id).or_default().1.push(place);
@@ -99,22 +110,28 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
             }
             continue;
         }
+        let mut at_their_times = Vec::new();
         for within in [TimeDelta::zero(), SAME] {
             pulls.retain(|pull| match at_its_time(items, &listed, known[*pull].purchased_at, within) {
                 Some(at) => {
-                    explained[listed.remove(at)] = Some(Explained { by: *pull, surely: true, only_way: true });
+                    let place = listed.remove(at);
+                    at_their_times.push((*pull, place));
+                    explained[place] = Some(Explained { by: *pull, surely: true, only_way: true });
                     false
                 }
                 None => true,
             });
         }
-        let fits = |pull: usize, place: usize| {
-            let Known { until, .. } = known[pull];
-            let from = known[pull].from.filter(|_| upstream.ids_repeat);
-            items[place].purchased_at.is_none_or(|at| at <= after(until, upstream.ahead) && from.is_none_or(|from| at >= from))
-        };
         pulls.retain(|pull| known[*pull].purchased_at.is_none());
         let pairs = pair(&listed, &pulls, items, known, fits);
+        let is_paired = |pull: &usize| pairs.iter().any(|(paired, _)| paired == pull);
+        for pull in pulls.iter().filter(|pull| !is_paired(pull)) {
+            let taken = at_their_times
+                .iter()
+                .chain(&pairs)
+                .filter(|(by, place)| known[*by].purchase != known[*pull].purchase && fits(*pull, *place));
+            exchanges.extend(taken.map(|(by, place)| Exchange { unseen: *pull, given: *by, place: *place }));
+        }
         let is_left = |place: &usize| !pairs.iter().any(|(_, paired)| paired == place);
         let left: Vec<_> = listed.iter().copied().filter(is_left).collect();
         for (pull, place) in &pairs {
@@ -130,6 +147,7 @@ pub(super) fn explain(items: &[Listed<'_>], known: &[Known<'_>], upstream: Upstr
     let mut explanation = Explanation { by: explained, doubtful: vec![false; items.len()] };
     explanation.weigh(items, &groups, upstream.ids_repeat);
     explanation.swap(&swaps);
+    explanation.exchange(items, &exchanges, fits);
     explanation
 }
 
@@ -167,6 +185,25 @@ impl Explanation {
         }
     }
 
+    /// What is left over of the pack, bought when whoever was given the other's item was called, is taken for its own.
+    fn exchange(&mut self, items: &[Listed<'_>], exchanges: &[Exchange], fits: impl Fn(usize, usize) -> bool) {
+        let mut unseen = BTreeSet::new();
+        for exchange in exchanges {
+            let its_own = |place: &usize| {
+                let Listed { pack, purchased_at, .. } = items[*place];
+                let left = self.by[*place].is_none() && purchased_at.is_some();
+                left && pack == items[exchange.place].pack && fits(exchange.given, *place)
+            };
+            let places: Vec<_> = (0..items.len()).filter(its_own).collect();
+            let Some(place) = places.first().filter(|_| unseen.insert(exchange.unseen)) else { continue };
+            let surely = items[*place].claimed == 0;
+            self.by[*place] = Some(Explained { by: exchange.unseen, surely, only_way: false });
+            if !surely {
+                places.iter().for_each(|place| self.doubtful[*place] = true);
+            }
+        }
+    }
+
     /// Each of `swaps`: an item that is explained by its id alone, and one that is left over and might be in its place.
     fn swap(&mut self, swaps: &[(usize, usize)]) {
         for (place, left) in swaps {
@@ -175,6 +212,13 @@ impl Explanation {
             }
         }
     }
+}
+
+/// Two pulls of one id of which the inventory shows one item: the other pull may have been given it in place of its own.
+struct Exchange {
+    unseen: usize,
+    given: usize,
+    place: usize,
 }
 
 /// The items of one pack and time that nothing explains surely.
@@ -341,6 +385,26 @@ mod tests {
         assert!(sure(1, 0, true), "nobody was in doubt at that time");
         assert!(sure(2, 1, true), "the doubt ordered less than what was bought at that time");
         assert!(sure(1, 1, false), "an item is one item");
+    }
+
+    #[test]
+    fn what_is_left_over_may_be_the_exchange_of_equals() {
+        let id = |name: &str| ItemId::new(name).unwrap();
+        let (x, y) = (id("x"), id("y"));
+        // The first was given x, which a late session then tells to be the second's.
+        let given = pull(&x, 1, Some(at(7)), at(60));
+        let told = Known { from: Some(at(4)), ..pull(&x, 2, None, at(90)) };
+        let by = |claimed, known: &[Known<'_>]| {
+            let items = [item(&x, Some(at(7))), Listed { claimed, ..item(&y, Some(at(6))) }];
+            explain(&items, known, SANDBOX).by[1].map(|by| (by.by, by.surely))
+        };
+        assert_eq!(by(1, &[given, told]), Some((1, false)), "or a third one's, which is in doubt");
+        assert_eq!(by(0, &[given, told]), Some((1, true)));
+        assert_eq!(by(1, &[given]), None, "nobody tells of x twice");
+        assert_eq!(by(1, &[given, Known { from: Some(at(20)), ..told }]), None, "it had another x, which has left");
+        assert_eq!(by(1, &[given, Known { purchase: given.purchase, ..told }]), None, "of one purchase");
+        let early = Known { until: at(2), ..given };
+        assert_eq!(by(1, &[early, told]), None, "y was bought after the first was known");
     }
 
     #[test]
