@@ -4,7 +4,7 @@ use crate::{
     AttemptToken, PullId, PurchaseId, Time,
     answer::Answer,
     event::{self, Event, Subject},
-    item::{Expiry, Item, Pull, Sight},
+    item::{Item, Pull, Sight},
     purchase::{Attempt, HappenedName, Next, Purchase, State, Transition},
     timeline::Entry,
 };
@@ -155,7 +155,6 @@ fn pulls(purchase: &Purchase, items: Vec<Item>) -> Vec<Pull> {
             pack_id: purchase.command.pack_id.clone(),
             item,
             created_at: purchase.updated_at,
-            expiry: Expiry::NotRead,
             sight: Sight::default(),
         }
     };

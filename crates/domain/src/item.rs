@@ -67,7 +67,6 @@ pub struct Pull {
     pub pack_id: PackId,
     pub item: Item,
     pub created_at: Time,
-    pub expiry: Expiry,
     pub sight: Sight,
 }
 
@@ -82,6 +81,9 @@ pub struct Sight {
     pub missing_since: Option<Time>,
     /// `purchased_at` as the inventory has it, on the upstream's clock: tells it from others of the same item id.
     pub purchased_at: Option<Time>,
+    pub expiry: Expiry,
+    /// The buyback price that the last look which showed it told; `None`: none that could be read.
+    pub price: Option<Money>,
 }
 
 /// Two good looks this far apart that do not show a pull make it gone.
@@ -115,9 +117,14 @@ impl Sight {
         }
         let looked_at = Some(at);
         match shown {
-            Some(Shown { purchased_at }) => {
-                Self { looked_at, seen_at: looked_at, missing_since: None, purchased_at: purchased_at.or(self.purchased_at) }
-            }
+            Some(shown) => Self {
+                looked_at,
+                seen_at: looked_at,
+                missing_since: None,
+                purchased_at: shown.purchased_at.or(self.purchased_at),
+                expiry: if shown.expiry == Expiry::NotRead { self.expiry } else { shown.expiry },
+                price: shown.price,
+            },
             None => {
                 let missing_since = self.seen_at.and(self.missing_since.or(looked_at));
                 Self { looked_at, missing_since, ..self }
@@ -126,18 +133,22 @@ impl Sight {
     }
 }
 
-/// That a look shows a pull.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a look shows a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shown {
+    /// `None` too where the item may be another pull's.
     pub purchased_at: Option<Time>,
+    pub expiry: Expiry,
+    pub price: Option<Money>,
 }
 
 /// When the buyback window of a pull shuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expiry {
-    /// No inventory has shown it yet.
+    /// No inventory has told it yet.
     #[default]
     NotRead,
+    /// `null`: it does not shut.
     Never,
     At(Time),
 }
@@ -150,17 +161,22 @@ pub struct HeldItem {
     pub claw_id: Option<String>,
     pub claw_slug: Option<String>,
     pub purchased_at: Option<Time>,
-    pub expires_at: Option<Time>,
+    pub expiry: Expiry,
 }
 
 /// An item of which no inventory was asked.
 impl From<Item> for HeldItem {
     fn from(item: Item) -> Self {
-        Self { item, claw_id: None, claw_slug: None, purchased_at: None, expires_at: None }
+        Self { item, claw_id: None, claw_slug: None, purchased_at: None, expiry: Expiry::NotRead }
     }
 }
 
 impl HeldItem {
+    /// How it shows a pull of which it is the item; surely, if it cannot be another's.
+    pub fn shown(&self, surely: bool) -> Shown {
+        Shown { purchased_at: self.purchased_at.filter(|_| surely), expiry: self.expiry, price: self.item.buyback_price }
+    }
+
     /// One of its pack's names, as the inventory has it.
     pub fn pack(&self) -> Option<&str> {
         self.claw_id.as_deref().or(self.claw_slug.as_deref())

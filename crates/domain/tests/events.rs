@@ -76,8 +76,7 @@ fn pulls(command: &PurchaseCommand) -> Vec<Pull> {
         pack_id: command.pack_id.clone(),
         item,
         created_at: time("2026-03-01T12:00:00Z"),
-        expiry,
-        sight: Sight::default(),
+        sight: Sight { expiry, ..Sight::default() },
     };
     (0..).zip(items.into_iter().zip(expiries)).map(pull).collect()
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use clawback_domain::{
     ItemId, Money, Time, clock,
-    item::{Attribute, HeldItem, Item},
+    item::{Attribute, Expiry, HeldItem, Item},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -46,8 +46,14 @@ impl<'de> Deserialize<'de> for WireHeldItem {
         let claw_id = pluck_text(&mut item.other, "claw_id");
         let claw_slug = pluck_text(&mut item.other, "claw_slug");
         let purchased_at = pluck_time(&mut item.other, "purchased_at").map_err(D::Error::custom)?;
+        let told = item.other.contains_key("buyback_expires_at");
         let expires_at = pluck_time(&mut item.other, "buyback_expires_at").map_err(D::Error::custom)?;
-        Ok(Self(HeldItem { item, claw_id, claw_slug, purchased_at, expires_at }))
+        let expiry = match expires_at {
+            Some(at) => Expiry::At(at),
+            None if told => Expiry::Never,
+            None => Expiry::NotRead,
+        };
+        Ok(Self(HeldItem { item, claw_id, claw_slug, purchased_at, expiry }))
     }
 }
 
@@ -484,7 +490,11 @@ mod tests {
             serde_json::from_str::<WireHeldItem>(&format!(
                 r#"{{"id":"i","claw_id":"p","purchased_at":null,"buyback_expires_at":{date}}}"#
             ))
-            .map(|WireHeldItem(held)| held.expires_at.map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)))
+            .map(|WireHeldItem(held)| match held.expiry {
+                Expiry::NotRead => panic!("it was told"),
+                Expiry::Never => None,
+                Expiry::At(time) => Some(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
+            })
             .map_err(|error| error.to_string())
         };
         let cases: &[(&str, Option<&str>)] = &[
@@ -503,8 +513,8 @@ mod tests {
         }
         let bare = serde_json::from_str::<WireHeldItem>(r#"{"id":"i","claw_slug":"s","x":1}"#).unwrap().0;
         assert_eq!(
-            (bare.claw_id, bare.claw_slug.as_deref(), bare.purchased_at, bare.expires_at),
-            (None, Some("s"), None, None)
+            (bare.claw_id, bare.claw_slug.as_deref(), bare.purchased_at, bare.expiry),
+            (None, Some("s"), None, Expiry::NotRead)
         );
         assert_eq!(bare.item.other.keys().collect::<Vec<_>>(), ["x"]);
     }

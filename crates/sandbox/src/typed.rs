@@ -10,7 +10,7 @@ use clawback_domain::{
         Answer, BuybackAnswer, BuybackRequest, Fulfilment, InitRequest, Inventory, InventoryAnswer, Pack, PacksAnswer,
         StatusAnswer,
     },
-    item::{Attribute, HeldItem, Item},
+    item::{Attribute, Expiry, HeldItem, Item},
     reason::FailureCode,
 };
 
@@ -175,7 +175,7 @@ fn held_item(held: &HeldPull) -> HeldItem {
         claw_id: Some(held.pack.id.clone()),
         claw_slug: Some(held.pack.slug.clone()),
         purchased_at: Some(held.purchased_at),
-        expires_at: held.expires_at,
+        expiry: held.expires_at.map_or(Expiry::Never, Expiry::At),
     }
 }
 

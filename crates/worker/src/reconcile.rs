@@ -10,7 +10,7 @@ use clawback_domain::{
     answer::{Answer, InventoryAnswer},
     change::{Change, Ruling},
     evidence::{self, Case, Examined, Reading, Sightings, Survey, Verdict},
-    item::{HeldItem, Shown},
+    item::HeldItem,
     planted::{Bug, planted},
     purchase::{Decision, Happened, Purchase, State, decide},
     rehearsal::{Point, reach},
@@ -141,9 +141,7 @@ impl Worker {
 
     /// When the recovered items were bought, so that a later look tells them from others of the same id.
     async fn keep_times(&self, tenant: &Tenant, purchase: &Purchase, reading: &Reading, found: &[HeldItem]) {
-        let shown = |(position, held): (usize, &HeldItem)| {
-            (purchase.id, position as u32, Some(Shown { purchased_at: held.purchased_at }))
-        };
+        let shown = |(position, held): (usize, &HeldItem)| (purchase.id, position as u32, Some(held.shown(true)));
         let pulls = found.iter().enumerate().map(shown).collect();
         let user_id = purchase.command.user_id.clone();
         self.keep_sightings(tenant, Sightings { partner: tenant.id.clone(), user_id, at: reading.began, pulls }).await;

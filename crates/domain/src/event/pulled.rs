@@ -41,7 +41,7 @@ impl<'a> From<&'a Pull> for PulledItem<'a> {
     fn from(pull: &'a Pull) -> Self {
         let item = &pull.item;
         let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
-        let (expires_at, expiry_known) = match pull.expiry {
+        let (expires_at, expiry_known) = match pull.sight.expiry {
             Expiry::NotRead => (None, false),
             Expiry::Never => (None, true),
             Expiry::At(time) => (Some(time), true),

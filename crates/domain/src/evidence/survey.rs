@@ -115,8 +115,7 @@ pub(super) fn shown(case: &Case, items: &[HeldItem], explained: &Explanation) ->
         if let Some(slot) = explained.by[place].and_then(|explained| shown.get_mut(explained.by)) {
             // A time that may be another's would be believed from then on.
             let surely = explained.by[place].is_some_and(|explained| explained.surely && explained.only_way);
-            let purchased_at = item.purchased_at.filter(|_| surely && !explained.doubtful[place]);
-            *slot = Some(Shown { purchased_at });
+            *slot = Some(item.shown(surely && !explained.doubtful[place]));
         }
     }
     shown

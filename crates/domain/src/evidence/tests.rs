@@ -12,7 +12,7 @@ use crate::{
     change::Fact,
     clock::after,
     command::parse_purchase,
-    item::{Expiry, Item, Sight},
+    item::{Item, Sight},
     poll::ReconcileRules,
     purchase::{Attempt, Pending, Reconciling, Review, Rules, State},
     trace::TraceContext,
@@ -90,13 +90,12 @@ fn pull(name: &str, known: u64, sight: Sight) -> Pull {
         pack_id: crate::PackId::new("gold").unwrap(),
         item: item(name),
         created_at: at(known),
-        expiry: Expiry::NotRead,
         sight,
     }
 }
 
 fn seen(bought: u64, when: u64) -> Sight {
-    Sight::default().after(at(when), Some(Shown { purchased_at: Some(at(bought)) }))
+    Sight::default().after(at(when), Some(Shown { purchased_at: Some(at(bought)), ..Shown::default() }))
 }
 
 /// The purchase in doubt, what else is known, and one look after the other.

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use clawback_domain::{PurchaseId, evidence::Sightings, item::Shown};
+use clawback_domain::{
+    Money, PurchaseId, Time,
+    evidence::Sightings,
+    item::{Expiry, Shown},
+};
 use uuid::Uuid;
 
 use super::{
@@ -48,11 +52,17 @@ pub static LOOKS: Bulk = Bulk {
         ("at", Kind::Time),
         ("shown", Kind::Bool),
         ("purchased_at", Kind::Time),
+        ("expiry_known", Kind::Bool),
+        ("expires_at", Kind::Time),
+        ("price", Kind::BigInt),
     ],
     then: "UPDATE pulls SET looked_at = n_at,
             seen_at = CASE WHEN n_shown THEN n_at ELSE seen_at END,
             missing_since = CASE WHEN n_shown OR seen_at IS NULL THEN NULL ELSE coalesce(missing_since, n_at) END,
-            purchased_at = CASE WHEN n_shown THEN coalesce(n_purchased_at, purchased_at) ELSE purchased_at END
+            purchased_at = CASE WHEN n_shown THEN coalesce(n_purchased_at, purchased_at) ELSE purchased_at END,
+            expiry_known = expiry_known OR n_expiry_known,
+            expires_at = CASE WHEN n_expiry_known THEN n_expires_at ELSE expires_at END,
+            price = CASE WHEN n_shown THEN n_price ELSE price END
         FROM v WHERE partner = n_partner AND user_id = n_user_id AND purchase = n_purchase AND position = n_position
             AND (looked_at IS NULL OR looked_at < n_at)",
     returns: false,
@@ -61,6 +71,7 @@ pub static LOOKS: Bulk = Bulk {
 fn look_rows<'a>(look: &'a Sightings, pulls: &[Sighting<'_>]) -> Rows<'a> {
     let mut rows = Rows::new(&LOOKS);
     for ((purchase, position), shown) in pulls {
+        let (expiry_known, expires_at) = expiry(shown.map(|shown| shown.expiry).unwrap_or_default());
         rows.push([
             Cell::text(look.partner.as_str()),
             Cell::text(look.user_id.as_str()),
@@ -69,7 +80,19 @@ fn look_rows<'a>(look: &'a Sightings, pulls: &[Sighting<'_>]) -> Rows<'a> {
             Cell::at(look.at),
             Cell::Bool(shown.is_some()),
             Cell::Time(shown.and_then(|shown| shown.purchased_at)),
+            Cell::Bool(expiry_known),
+            Cell::Time(expires_at),
+            Cell::BigInt(shown.and_then(|shown| shown.price).map(Money::millionths)),
         ]);
     }
     rows
+}
+
+/// Whether it is known, and when it is.
+fn expiry(expiry: Expiry) -> (bool, Option<Time>) {
+    match expiry {
+        Expiry::NotRead => (false, None),
+        Expiry::Never => (true, None),
+        Expiry::At(at) => (true, Some(at)),
+    }
 }

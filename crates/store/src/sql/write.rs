@@ -9,11 +9,11 @@ mod purchases;
 use std::collections::{BTreeMap, HashSet};
 
 use clawback_domain::{
-    EventId, Money, Time,
+    EventId, Money,
     change::{Change, Fact, Insertion},
     clock::after,
     event::Event,
-    item::{Expiry, Pull},
+    item::Pull,
     purchase::Attempt,
     timeline::Entry,
 };
@@ -219,30 +219,24 @@ static PULLS: Bulk = Bulk {
         ("purchase", Kind::Uuid),
         ("position", Kind::BigInt),
         ("created_at", Kind::Time),
-        ("expires_at", Kind::Time),
-        ("expiry_known", Kind::Bool),
         ("partner", Kind::Text),
         ("user_id", Kind::Text),
         ("pack_id", Kind::Text),
         ("item", Kind::Text),
     ],
-    then: "INSERT INTO pulls (id, purchase, position, created_at, expires_at, expiry_known, partner, user_id, pack_id, item)
-        SELECT n_id, n_purchase, n_position, n_created_at, n_expires_at, n_expiry_known, n_partner, n_user_id, n_pack_id,
-            n_item FROM v",
+    then: "INSERT INTO pulls (id, purchase, position, created_at, expiry_known, partner, user_id, pack_id, item)
+        SELECT n_id, n_purchase, n_position, n_created_at, FALSE, n_partner, n_user_id, n_pack_id, n_item FROM v",
     returns: false,
 };
 
 fn pull_rows<'a>(pulls: &[&'a Pull]) -> Written<Rows<'a>> {
     let mut rows = Rows::new(&PULLS);
     for pull in pulls {
-        let (known, expires) = expiry(pull.expiry);
         rows.push([
             Cell::id(pull.id.0),
             Cell::id(pull.purchase.0),
             Cell::count(pull.position),
             Cell::at(pull.created_at),
-            Cell::Time(expires),
-            Cell::Bool(known),
             Cell::text(pull.partner.as_str()),
             Cell::text(pull.user_id.as_str()),
             Cell::text(pull.pack_id.as_str()),
@@ -250,14 +244,6 @@ fn pull_rows<'a>(pulls: &[&'a Pull]) -> Written<Rows<'a>> {
         ]);
     }
     Ok(rows)
-}
-
-fn expiry(expiry: Expiry) -> (bool, Option<Time>) {
-    match expiry {
-        Expiry::NotRead => (false, None),
-        Expiry::Never => (true, None),
-        Expiry::At(at) => (true, Some(at)),
-    }
 }
 
 static ENTRIES: Bulk = Bulk {

@@ -1,18 +1,18 @@
 use clawback_domain::{
-    PullId, PurchaseId,
+    Money, PullId, PurchaseId,
     evidence::Sightings,
-    item::{Pull, Shown, Sight, Standing},
+    item::{Expiry, Pull, Shown, Sight, Standing},
 };
 use clawback_store::Store;
 
 use crate::{build::*, stage::Stage};
 
 fn shown(seconds: i64) -> Option<Shown> {
-    Some(Shown { purchased_at: Some(at(seconds)) })
+    Some(Shown { purchased_at: Some(at(seconds)), ..Shown::default() })
 }
 
 /// Shown, without the time at which it was bought.
-const UNDATED: Option<Shown> = Some(Shown { purchased_at: None });
+const UNDATED: Option<Shown> = Some(Shown { purchased_at: None, expiry: Expiry::NotRead, price: None });
 
 fn look(seconds: i64, pulls: &[(&Pull, Option<Shown>)]) -> Sightings {
     let pulls = pulls.iter().map(|(pull, shown)| (pull.purchase, pull.position, *shown)).collect();
@@ -56,8 +56,13 @@ pub async fn what_looks_show_makes_how_a_pull_stands(store: Stage) {
         assert_eq!(after[1], untouched, "after {seconds}");
         assert_eq!(case_pulls(&store).await, after);
     }
-    let last =
-        Sight { looked_at: Some(at(9000)), seen_at: Some(at(480)), missing_since: Some(at(481)), purchased_at: Some(at(5)) };
+    let last = Sight {
+        looked_at: Some(at(9000)),
+        seen_at: Some(at(480)),
+        missing_since: Some(at(481)),
+        purchased_at: Some(at(5)),
+        ..Sight::default()
+    };
     assert_eq!(expected, last);
 }
 
@@ -87,8 +92,8 @@ pub async fn a_look_is_kept_with_each_pull_by_itself(store: Stage) {
     let seen = |looked, bought| Sight {
         looked_at: Some(at(looked)),
         seen_at: Some(at(looked)),
-        missing_since: None,
         purchased_at: Some(at(bought)),
+        ..Sight::default()
     };
     assert_eq!(sights(&store).await, [seen(200, 1), seen(100, 2)]);
 }
@@ -120,6 +125,31 @@ pub async fn pulls_that_are_not_known_are_ignored(store: Stage) {
     mixed.pulls.insert(1, (theirs.id, 0, shown(3)));
     store.record_look(mixed).await.unwrap();
     assert!(sights(&store).await.iter().all(|sight| sight.standing() == Standing::Held));
+}
+
+/// What the last look that showed it told; an expiry that it did not tell is as it was.
+pub async fn a_look_tells_expiry_and_price(store: Stage) {
+    fulfilled(&*store, acme(), "r-1", at(0)).await;
+    let told = |expiry, price: Option<i64>| Some(Shown { purchased_at: None, expiry, price: price.map(Money::usd) });
+    let steps = [
+        told(Expiry::NotRead, None),
+        told(Expiry::At(at(500)), Some(8_500_000)),
+        None,
+        told(Expiry::At(at(600)), Some(0)),
+        told(Expiry::NotRead, Some(i64::MAX)),
+        told(Expiry::Never, None),
+        told(Expiry::NotRead, Some(1)),
+        told(Expiry::At(at(-1)), Some(2)),
+    ];
+    let mut expected = Sight::default();
+    for (number, shown) in (1..).zip(steps) {
+        let pull = pulls(&*store).await.remove(0);
+        store.record_look(look(10 * number, &[(&pull, shown)])).await.unwrap();
+        store.record_look(look(10 * number - 5, &[(&pull, told(Expiry::At(at(7)), Some(7)))])).await.unwrap();
+        expected = expected.after(at(10 * number), shown);
+        assert_eq!(sights(&store).await[0], expected, "after {number}");
+    }
+    assert_eq!((expected.expiry, expected.price), (Expiry::At(at(-1)), Some(Money::usd(2))));
 }
 
 pub async fn a_pull_that_a_look_names_twice_counts_as_it_is_named_first(store: Stage) {
@@ -173,7 +203,7 @@ pub async fn of_looks_at_once_the_newest_stands(store: Stage) {
         let sights = sights(&store).await;
         assert_eq!(sights.len(), 40);
         let seen =
-            Sight { looked_at: Some(at(newest)), seen_at: Some(at(newest)), missing_since: None, purchased_at: Some(at(1)) };
+            Sight { looked_at: Some(at(newest)), seen_at: Some(at(newest)), purchased_at: Some(at(1)), ..Sight::default() };
         assert!(sights.iter().all(|sight| *sight == seen), "{sights:?}");
     }
 }

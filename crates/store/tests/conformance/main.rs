@@ -200,6 +200,7 @@ suite! {
         an_older_look_changes_nothing,
         a_look_is_kept_with_each_pull_by_itself,
         pulls_that_are_not_known_are_ignored,
+        a_look_tells_expiry_and_price,
         a_pull_that_a_look_names_twice_counts_as_it_is_named_first,
         a_look_at_ten_thousand_pulls_is_kept,
         of_looks_at_once_the_newest_stands,

@@ -1,7 +1,7 @@
 use clawback_domain::{
     Money, PullId,
     change::{Change, Insertion},
-    item::{Attribute, Expiry, Item, Pull},
+    item::{Attribute, Item, Pull},
     purchase::Purchase,
 };
 
@@ -52,11 +52,7 @@ pub async fn every_field_of_a_pull_reads_back_equal(store: Stage) {
         priced(Some(Money::usd(i64::MAX))),
         item(&"界".repeat(256)),
     ];
-    let mut change = drawn(&pending, items, 1);
-    let expiries = [Expiry::NotRead, Expiry::Never, Expiry::At(at(500_000)), Expiry::At(at(-1))];
-    for (pull, expiry) in change.pulls.iter_mut().zip(expiries.iter().cycle()) {
-        pull.expiry = *expiry;
-    }
+    let change = drawn(&pending, items, 1);
     applied(&*store, change.clone()).await;
     assert_eq!(store.pulls(pending.id).await.unwrap(), change.pulls);
     assert_eq!(store.pulls_of_user(&acme(), &user("user-1")).await.unwrap(), change.pulls);

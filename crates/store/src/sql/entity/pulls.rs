@@ -1,5 +1,5 @@
 use clawback_domain::{
-    PullId, PurchaseId,
+    Money, PullId, PurchaseId,
     item::{Expiry, Pull, Sight},
 };
 use sea_orm::entity::prelude::*;
@@ -28,6 +28,7 @@ pub struct Model {
     pub seen_at: Option<ChronoDateTimeUtc>,
     pub missing_since: Option<ChronoDateTimeUtc>,
     pub purchased_at: Option<ChronoDateTimeUtc>,
+    pub price: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -48,16 +49,17 @@ impl TryFrom<Model> for Pull {
             pack_id: id("pack_id", &row.pack_id)?,
             item: json::read("item", &row.item)?,
             created_at: row.created_at,
-            expiry: match (row.expiry_known, row.expires_at) {
-                (false, _) => Expiry::NotRead,
-                (true, None) => Expiry::Never,
-                (true, Some(at)) => Expiry::At(at),
-            },
             sight: Sight {
                 looked_at: row.looked_at,
                 seen_at: row.seen_at,
                 missing_since: row.missing_since,
                 purchased_at: row.purchased_at,
+                expiry: match (row.expiry_known, row.expires_at) {
+                    (false, _) => Expiry::NotRead,
+                    (true, None) => Expiry::Never,
+                    (true, Some(at)) => Expiry::At(at),
+                },
+                price: row.price.map(Money::usd),
             },
         })
     }

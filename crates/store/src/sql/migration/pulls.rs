@@ -18,10 +18,11 @@ CREATE TABLE pulls (
 );
 ";
 
-/// What looks have shown of each. None of it is indexed, so a look touches no index where a page has room.
+/// What looks have shown of each; `price` in millionths of a dollar. None of it is indexed, so a look touches no index where a page has room.
 pub const SIGHTS: &str = "
 ALTER TABLE pulls ADD COLUMN looked_at {time};
 ALTER TABLE pulls ADD COLUMN seen_at {time};
 ALTER TABLE pulls ADD COLUMN missing_since {time};
 ALTER TABLE pulls ADD COLUMN purchased_at {time};
+ALTER TABLE pulls ADD COLUMN price bigint;
 ";
