@@ -177,6 +177,11 @@ impl HeldItem {
         Shown { purchased_at: self.purchased_at.filter(|_| surely), expiry: self.expiry, price: self.item.buyback_price }
     }
 
+    /// What tells it from others of its user.
+    pub(crate) fn key(&self) -> (&ItemId, Option<Time>) {
+        (&self.item.item_id, self.purchased_at)
+    }
+
     /// One of its pack's names, as the inventory has it.
     pub fn pack(&self) -> Option<&str> {
         self.claw_id.as_deref().or(self.claw_slug.as_deref())

@@ -213,9 +213,9 @@ pub struct Unexplained {
 }
 
 impl Unexplained {
-    /// Whether it is this item of an inventory.
-    pub fn is(&self, held: &HeldItem) -> bool {
-        (&self.item_id, self.purchased_at) == (&held.item.item_id, held.purchased_at)
+    /// What tells it from others of its user.
+    pub(crate) fn key(&self) -> (&ItemId, Option<Time>) {
+        (&self.item_id, self.purchased_at)
     }
 
     /// What an inventory would tell of it.

@@ -147,9 +147,10 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
         explanation = explain(&items);
     }
     let first = case.first().filter(|_| !case.truncated);
+    let so_far: BTreeMap<_, _> = case.unexplained.iter().map(|known| (known.key(), known)).collect();
     let mut unexplained = BTreeMap::<_, Unexplained>::new();
     for (held, by) in items.into_iter().zip(&explanation.by).filter(|(_, by)| by.is_none_or(|by| !by.surely)) {
-        let known = case.unexplained.iter().find(|known| known.is(held));
+        let known = so_far.get(&held.key()).copied();
         let claimed = by.is_some() || others.iter().any(|other| other.may_have_bought(held, clock, skew));
         let is_orphan = || held.purchased_at.zip(first).is_some_and(|(at, first)| at >= first);
         if !claimed && !is_orphan() && known.is_none_or(|known| known.claimed) {
@@ -167,11 +168,12 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
             found_at: known.map_or(began, |known| known.found_at),
             candidates: candidates(held, case),
         };
-        unexplained.entry((&held.item.item_id, held.purchased_at)).or_insert_with(new).count += 1;
+        unexplained.entry(held.key()).or_insert_with(new).count += 1;
     }
-    let is_left = |known: &&Unexplained| unexplained.contains_key(&(&known.item_id, known.purchased_at));
+    let is_left = |known: &&Unexplained| unexplained.contains_key(&known.key());
     let explained = case.unexplained.iter().filter(|known| !is_left(known)).cloned().collect();
-    let unexplained = unexplained.into_values().filter(|one| !case.unexplained.contains(one)).collect();
+    let unexplained =
+        unexplained.into_values().filter(|one| so_far.get(&one.key()).is_none_or(|known| *known != one)).collect();
     let mut pulls: Vec<_> = case.pulls.iter().zip(shown).map(|(pull, shown)| (pull.purchase, pull.position, shown)).collect();
     pulls.sort_unstable_by_key(|(purchase, position, _)| (*purchase, *position));
     let sightings = Sightings { partner: partner.clone(), user_id: inventory.user_id.clone(), at: began, pulls };
@@ -181,12 +183,14 @@ pub fn survey(inventory: &Inventory, case: &Case, partner: &PartnerId, (began, e
 /// What earlier looks left unexplained and this one does not list.
 pub(super) fn gone(case: &Case, listed: &[HeldItem]) -> Vec<HeldItem> {
     let mut gone = Vec::new();
-    if planted(Bug::EvidenceForgotten) {
+    if case.unexplained.is_empty() || planted(Bug::EvidenceForgotten) {
         return gone;
     }
+    let mut counts = BTreeMap::<_, u32>::new();
+    listed.iter().for_each(|held| *counts.entry(held.key()).or_default() += 1);
     for known in &case.unexplained {
-        let listed = listed.iter().filter(|held| known.is(held)).count();
-        gone.extend((listed..known.count as usize).map(|_| known.held()));
+        let listed = counts.get(&known.key()).copied().unwrap_or_default();
+        gone.extend((listed..known.count).map(|_| known.held()));
     }
     gone
 }
@@ -204,7 +208,7 @@ impl Survey {
     /// What is left of it once the verdict stands: the items that it gives are explained.
     pub(super) fn after(mut self, verdict: &Verdict, case: &Case) -> Self {
         let Verdict::Recovered(items) = verdict else { return self };
-        let is_given = |one: &Unexplained| items.iter().filter(|held| one.is(held)).count() == one.count as usize;
+        let is_given = |one: &Unexplained| items.iter().filter(|held| one.key() == held.key()).count() == one.count as usize;
         self.unexplained.retain(|one| !is_given(one));
         self.explained.extend(case.unexplained.iter().filter(|one| is_given(one)).cloned());
         self

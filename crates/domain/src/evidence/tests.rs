@@ -133,7 +133,7 @@ impl Scenario {
             }
             self.case.unexplained.retain(|known| !survey.explained.contains(known));
             for one in &survey.unexplained {
-                self.case.unexplained.retain(|known| !known.is(&one.held()));
+                self.case.unexplained.retain(|known| known.key() != one.key());
                 self.case.unexplained.push(one.clone());
             }
         }
