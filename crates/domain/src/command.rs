@@ -21,11 +21,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{PackId, RequestId, Time, UserId, reason::RejectionCode};
+use crate::{ItemId, Money, PackId, PullId, RequestId, Time, UserId, reason::RejectionCode};
 
 pub use digest::{Digest, InvalidDigest};
 pub use metadata::{InvalidMetadata, MOST_METADATA_BYTES, Metadata};
-pub use parse::{CLOUDEVENTS_JSON, MOST_BYTES, parse_purchase};
+pub use parse::{CLOUDEVENTS_JSON, MOST_BYTES, parse_purchase, parse_sellback};
 pub use rules::MOST_AMOUNT;
 
 /// Buy `amount` items of a pack for a user.
@@ -49,6 +49,45 @@ pub struct PurchaseCommand {
     pub not_after: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+}
+
+/// Sell one item of a user back.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SellbackCommand {
+    /// The partner's idempotency key, for ever, one space for all commands. `auto:` at its beginning is reserved.
+    #[schemars(length(min = 1, max = 128))]
+    pub request_id: RequestId,
+    /// Whose item it is, by the partner's name for its end user.
+    #[schemars(length(min = 1, max = 256))]
+    pub user_id: UserId,
+    #[serde(flatten)]
+    pub target: Target,
+    /// Do not sell when the price just read is lower. The upstream sets the final amount, which may be lower still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_price: Option<Money>,
+    /// Never sell after it: then the sellback ends `failed` with `expired`. It does not apply once the upstream was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+}
+
+/// What is sold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Target {
+    /// Any one of the user's items of this id.
+    #[serde(rename = "item_id")]
+    Item(ItemId),
+    /// The item that one purchase drew, where item ids repeat.
+    #[serde(rename = "pull_id")]
+    Pull(PullId),
+}
+
+impl SellbackCommand {
+    /// The message that [`parse_sellback`] reads as this command, one line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("ids, money, a time and JSON text always serialise")
+    }
 }
 
 impl PurchaseCommand {

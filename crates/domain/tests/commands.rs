@@ -1,8 +1,8 @@
 //! What is taken as a command, and how everything else is explained.
 
 use clawback_domain::{
-    PackId, RequestId, Time, UserId,
-    command::{CLOUDEVENTS_JSON, MOST_BYTES, Metadata, PurchaseCommand, Rejected, parse_purchase},
+    ItemId, Money, PackId, RequestId, Time, UserId,
+    command::{CLOUDEVENTS_JSON, MOST_BYTES, Metadata, PurchaseCommand, Rejected, Target, parse_purchase, parse_sellback},
     reason::RejectionCode,
 };
 use proptest::prelude::*;
@@ -313,5 +313,54 @@ proptest! {
             prop_assert!(!rejected.problems.is_empty());
             prop_assert!(rejected.problems.iter().all(|problem| !problem.pointer.contains('\0') && !problem.message.contains('\0')));
         }
+    }
+}
+
+fn sellback_problems(body: &str) -> Vec<(RejectionCode, String)> {
+    let rejected = parse_sellback(None, body.as_bytes()).unwrap_err();
+    rejected.problems.into_iter().map(|problem| (problem.code, problem.pointer)).collect()
+}
+
+#[test]
+fn a_sellback_names_an_item_or_a_pull() {
+    let pull = "6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11";
+    let of_item =
+        parse_sellback(None, br#"{"request_id":"r","user_id":"u","item_id":"i","pull_id":null,"min_price":"8.5"}"#).unwrap();
+    assert_eq!(of_item.target, Target::Item(ItemId::new("i").unwrap()));
+    assert_eq!(of_item.min_price, Some(Money::usd(8_500_000)));
+    let of_pull = format!(r#"{{"request_id":"r","user_id":"u","pull_id":"{pull}"}}"#);
+    assert_eq!(parse_sellback(None, of_pull.as_bytes()).unwrap().target, Target::Pull(pull.parse().unwrap()));
+}
+
+#[test]
+fn what_is_wrong_with_a_sellback_is_told_at_once() {
+    use RejectionCode::*;
+    let cases: &[(&str, &[(RejectionCode, &str)])] = &[
+        (r#"{"request_id":"r","user_id":"u"}"#, &[(MissingField, "/item_id")]),
+        (r#"{"request_id":"r","user_id":"u","item_id":null}"#, &[(InvalidField, "/item_id")]),
+        (
+            r#"{"request_id":"r","user_id":"u","item_id":"i","pull_id":"6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11"}"#,
+            &[(InvalidField, "/item_id")],
+        ),
+        (r#"{"request_id":"r","user_id":"u","pull_id":"6A0E3C1E93F45C598B5C0D9C1AA7BE11"}"#, &[(InvalidField, "/pull_id")]),
+        (
+            r#"{"request_id":"auto:r","itemid":"i","min_price":"-1","amount":1}"#,
+            &[
+                (UnknownField, "/itemid"),
+                (UnknownField, "/amount"),
+                (InvalidField, "/request_id"),
+                (MissingField, "/user_id"),
+                (MissingField, "/item_id"),
+                (InvalidField, "/min_price"),
+            ],
+        ),
+    ];
+    for (body, expected) in cases {
+        let expected: Vec<_> = expected.iter().map(|(code, pointer)| (*code, (*pointer).to_owned())).collect();
+        assert_eq!(sellback_problems(body), expected, "{body}");
+    }
+    for price in ["8,50", "1e2", "+1", "", "0.0000001", "NaN", "-0", " 1"] {
+        let body = format!(r#"{{"request_id":"r","user_id":"u","item_id":"i","min_price":"{price}"}}"#);
+        assert_eq!(sellback_problems(&body), [(InvalidField, "/min_price".to_owned())], "{price}");
     }
 }

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{PurchaseCommand, json::Json};
+use super::{Metadata, PurchaseCommand, SellbackCommand, Target, json::Json};
+use crate::Time;
 
 /// SHA-256 over the canonical form of a command's fields; equal exactly when all fields are.
 ///
@@ -24,22 +25,74 @@ impl PurchaseCommand {
     }
 }
 
+impl SellbackCommand {
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(sold(self)).into())
+    }
+}
+
 fn canonical(command: &PurchaseCommand) -> String {
-    let text = |text: &str| Json::Text(text.to_owned());
-    let mut fields = vec![("amount".to_owned(), Json::Number(command.amount.to_string().into()))];
-    if let Some(metadata) = &command.metadata {
-        fields.push(("metadata".to_owned(), metadata.json()));
+    let PurchaseCommand { request_id, user_id, pack_id, amount, not_after, metadata } = command;
+    let mut fields = Fields::default();
+    fields.add("amount", Json::Number(amount.to_string().into()));
+    fields.add_metadata(metadata.as_ref());
+    fields.add_time("not_after", *not_after);
+    fields.add_text("pack_id", pack_id);
+    fields.add_text("request_id", request_id);
+    fields.add_text("user_id", user_id);
+    fields.write("purchase ")
+}
+
+fn sold(command: &SellbackCommand) -> String {
+    let SellbackCommand { request_id, user_id, target, min_price, not_after, metadata } = command;
+    let mut fields = Fields::default();
+    if let Target::Item(item_id) = target {
+        fields.add_text("item_id", item_id);
     }
-    if let Some(time) = command.not_after {
-        fields.push(("not_after".to_owned(), Json::Text(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))));
+    fields.add_metadata(metadata.as_ref());
+    if let Some(price) = min_price {
+        fields.add_text("min_price", price);
     }
-    fields.push(("pack_id".to_owned(), text(command.pack_id.as_str())));
-    fields.push(("request_id".to_owned(), text(command.request_id.as_str())));
-    fields.push(("user_id".to_owned(), text(command.user_id.as_str())));
-    let mut canonical = String::with_capacity(256);
-    canonical.push_str("purchase ");
-    Json::Object(fields).canonical().write(&mut canonical);
-    canonical
+    fields.add_time("not_after", *not_after);
+    if let Target::Pull(pull_id) = target {
+        fields.add_text("pull_id", pull_id);
+    }
+    fields.add_text("request_id", request_id);
+    fields.add_text("user_id", user_id);
+    fields.write("sellback ")
+}
+
+/// In order of their names.
+#[derive(Default)]
+struct Fields<'a>(Vec<(String, Json<'a>)>);
+
+impl<'a> Fields<'a> {
+    fn add(&mut self, name: &str, value: Json<'a>) {
+        self.0.push((name.to_owned(), value));
+    }
+
+    fn add_text(&mut self, name: &str, value: &impl fmt::Display) {
+        self.add(name, Json::Text(value.to_string()));
+    }
+
+    fn add_time(&mut self, name: &str, time: Option<Time>) {
+        if let Some(time) = time {
+            self.add(name, Json::Text(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)));
+        }
+    }
+
+    fn add_metadata(&mut self, metadata: Option<&'a Metadata>) {
+        if let Some(metadata) = metadata {
+            self.add("metadata", metadata.json());
+        }
+    }
+
+    fn write(self, word: &str) -> String {
+        let mut canonical = String::with_capacity(256);
+        canonical.push_str(word);
+        Json::Object(self.0).canonical().write(&mut canonical);
+        canonical
+    }
 }
 
 impl fmt::Display for Digest {
@@ -72,7 +125,7 @@ impl FromStr for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::parse_purchase;
+    use crate::command::{parse_purchase, parse_sellback};
 
     fn parsed(text: &str) -> PurchaseCommand {
         parse_purchase(None, text.as_bytes()).unwrap()
@@ -88,6 +141,26 @@ mod tests {
             r#"purchase {"amount":1e0,"metadata":{"a":1e0,"b":[2e0]},"not_after":"2030-01-01T00:00:00.000000Z","pack_id":"p","request_id":"r","user_id":"u"}"#
         );
         assert_eq!(command.digest().to_string(), "8fe64495e7058e536e6792803c665842997902d15b52d6fab53ca91810766567");
+    }
+
+    #[test]
+    fn the_canonical_form_of_a_sellback_never_changes() {
+        let read = |text: &str| parse_sellback(None, text.as_bytes()).unwrap();
+        let of_item = read(r#"{"request_id":"r","user_id":"u","item_id":"i","min_price":"8.5","metadata":{"a":1}}"#);
+        assert_eq!(
+            sold(&of_item),
+            r#"sellback {"item_id":"i","metadata":{"a":1e0},"min_price":"8.50","request_id":"r","user_id":"u"}"#
+        );
+        let of_pull = read(
+            r#"{"request_id":"r","user_id":"u","pull_id":"6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11","not_after":"2030-01-01T00:00:00Z"}"#,
+        );
+        assert_eq!(
+            sold(&of_pull),
+            r#"sellback {"not_after":"2030-01-01T00:00:00.000000Z","pull_id":"6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11","request_id":"r","user_id":"u"}"#
+        );
+        assert_eq!(read(&of_item.to_json()).digest(), of_item.digest());
+        assert_eq!(read(&of_pull.to_json()), of_pull);
+        assert_ne!(of_item.digest(), of_pull.digest());
     }
 
     #[test]

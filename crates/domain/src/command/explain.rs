@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use serde_json::value::RawValue;
 
 use super::{
-    Metadata, Problem, PurchaseCommand, Rejected,
+    Metadata, Problem, PurchaseCommand, Rejected, SellbackCommand, Target,
     json::{Members, pointer, shown},
     metadata::Refused,
-    rules::{self, FIELDS},
+    rules::{self, FIELDS, SELLBACK_FIELDS},
 };
 use crate::reason::RejectionCode::{
     self, InvalidEncoding, InvalidField, InvalidJson, MissingField, TooLarge as ValueTooLarge, UnknownField,
@@ -34,6 +34,30 @@ pub(super) fn purchase(text: &str, at: &'static str) -> Result<PurchaseCommand, 
             user_id: user_id.clone(),
             pack_id,
             amount,
+            not_after,
+            metadata,
+        }),
+        _ => Err(Rejected { problems, request_id, user_id }),
+    }
+}
+
+/// The sellback in `text`, whose place in the message is `at`; or everything that is wrong with it.
+pub(super) fn sellback(text: &str, at: &'static str) -> Result<SellbackCommand, Rejected> {
+    let mut object = Object::open(text, at)?;
+    object.refuse_others(&SELLBACK_FIELDS);
+    let request_id = object.text("request_id", true, "\"sale-1001\"", rules::request_id);
+    let user_id = object.text("user_id", true, "\"user-42\"", rules::user_id);
+    let target = object.target();
+    let min_price = object.text("min_price", false, "\"8.50\"", rules::min_price);
+    let not_after = object.text("not_after", false, "\"2030-01-31T12:00:00Z\"", rules::not_after);
+    let metadata = object.take("metadata", false, |object, value| object.metadata(value));
+    let problems = object.problems.list();
+    match (&request_id, &user_id, target) {
+        (Some(request_id), Some(user_id), Some(target)) if problems.is_empty() => Ok(SellbackCommand {
+            request_id: request_id.clone(),
+            user_id: user_id.clone(),
+            target,
+            min_price,
             not_after,
             metadata,
         }),
@@ -119,6 +143,18 @@ impl<'a> Object<'a> {
             let hint = Some(format!("for example {example}"));
             rule(&text).map_err(|broken| object.problem(name, InvalidField, broken, hint)).ok()
         })
+    }
+
+    /// `item_id` or `pull_id`, and not both.
+    fn target(&mut self) -> Option<Target> {
+        let pull_is_named = self.members.iter().any(|(member, value)| member == "pull_id" && value.get() != "null");
+        let pull = self.text("pull_id", false, "the one that an event told", rules::pull_id).map(Target::Pull);
+        let item = self.text("item_id", !pull_is_named, "\"7xKX\"", rules::item_id).map(Target::Item);
+        if item.is_some() && pull_is_named {
+            let hint = Some("pull_id alone: item ids repeat".into());
+            self.problem("item_id", InvalidField, "must not stand beside pull_id", hint);
+        }
+        pull.or(item)
     }
 
     fn amount(&mut self, value: &RawValue) -> Option<u32> {

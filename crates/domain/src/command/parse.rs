@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Metadata, Problem, PurchaseCommand, Rejected, explain, rules};
+use super::{Metadata, Problem, PurchaseCommand, Rejected, SellbackCommand, Target, explain, rules};
 use crate::reason::RejectionCode;
 
 /// A command is a few hundred bytes and at most 4 KiB of metadata; more is somebody else's message.
@@ -26,6 +26,18 @@ pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
 /// # Errors
 /// Every problem of the message at once, with the ids as far as they could be read.
 pub fn parse_purchase(content_type: Option<&str>, body: &[u8]) -> Result<PurchaseCommand, Rejected> {
+    parse(content_type, body)
+}
+
+/// Reads a sellback command, as [`parse_purchase`] reads a purchase.
+///
+/// # Errors
+/// As there.
+pub fn parse_sellback(content_type: Option<&str>, body: &[u8]) -> Result<SellbackCommand, Rejected> {
+    parse(content_type, body)
+}
+
+fn parse<C: Command>(content_type: Option<&str>, body: &[u8]) -> Result<C, Rejected> {
     if body.len() > MOST_BYTES {
         let message = format!("the message must be at most {MOST_BYTES} bytes, not {}", body.len());
         return Err(Rejected::one(RejectionCode::TooLarge, message));
@@ -70,16 +82,22 @@ fn unknown_encoding(what: &str, name: &str) -> Rejected {
 }
 
 /// `at` is the pointer of `text` within the message.
-fn read(text: &str, at: &'static str) -> Result<PurchaseCommand, Rejected> {
-    match quick(text) {
+fn read<C: Command>(text: &str, at: &'static str) -> Result<C, Rejected> {
+    match C::quick(text) {
         Some(command) => Ok(command),
-        None => explain::purchase(text, at),
+        None => C::explained(text, at),
     }
+}
+
+/// What is read in both ways.
+trait Command: Sized {
+    fn quick(text: &str) -> Option<Self>;
+    fn explained(text: &str, at: &'static str) -> Result<Self, Rejected>;
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields<'a> {
+struct PurchaseFields<'a> {
     #[serde(borrow)]
     request_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -92,16 +110,60 @@ struct Fields<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-fn quick(text: &str) -> Option<PurchaseCommand> {
-    let fields: Fields<'_> = serde_json::from_str(text).ok()?;
-    Some(PurchaseCommand {
-        request_id: rules::request_id(&fields.request_id).ok()?,
-        user_id: rules::user_id(&fields.user_id).ok()?,
-        pack_id: rules::pack_id(&fields.pack_id).ok()?,
-        amount: rules::amount(fields.amount).ok()?,
-        not_after: fields.not_after.map(|text| rules::not_after(&text)).transpose().ok()?,
-        metadata: fields.metadata.map(Metadata::read).transpose().ok()?,
-    })
+impl Command for PurchaseCommand {
+    fn quick(text: &str) -> Option<Self> {
+        let fields: PurchaseFields<'_> = serde_json::from_str(text).ok()?;
+        Some(Self {
+            request_id: rules::request_id(&fields.request_id).ok()?,
+            user_id: rules::user_id(&fields.user_id).ok()?,
+            pack_id: rules::pack_id(&fields.pack_id).ok()?,
+            amount: rules::amount(fields.amount).ok()?,
+            not_after: fields.not_after.map(|text| rules::not_after(&text)).transpose().ok()?,
+            metadata: fields.metadata.map(Metadata::read).transpose().ok()?,
+        })
+    }
+
+    fn explained(text: &str, at: &'static str) -> Result<Self, Rejected> {
+        explain::purchase(text, at)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SellbackFields<'a> {
+    #[serde(borrow)]
+    request_id: Cow<'a, str>,
+    #[serde(borrow)]
+    user_id: Cow<'a, str>,
+    item_id: Option<String>,
+    pull_id: Option<String>,
+    min_price: Option<String>,
+    not_after: Option<String>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+impl Command for SellbackCommand {
+    fn quick(text: &str) -> Option<Self> {
+        let fields: SellbackFields<'_> = serde_json::from_str(text).ok()?;
+        let target = match (fields.item_id, fields.pull_id) {
+            (Some(item), None) => Target::Item(rules::item_id(&item).ok()?),
+            (None, Some(pull)) => Target::Pull(rules::pull_id(&pull).ok()?),
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
+        Some(Self {
+            request_id: rules::request_id(&fields.request_id).ok()?,
+            user_id: rules::user_id(&fields.user_id).ok()?,
+            target,
+            min_price: fields.min_price.map(|text| rules::min_price(&text)).transpose().ok()?,
+            not_after: fields.not_after.map(|text| rules::not_after(&text)).transpose().ok()?,
+            metadata: fields.metadata.map(Metadata::read).transpose().ok()?,
+        })
+    }
+
+    fn explained(text: &str, at: &'static str) -> Result<Self, Rejected> {
+        explain::sellback(text, at)
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +223,30 @@ mod tests {
         ])
     }
 
+    fn sold_piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            r#""request_id":"r""#,
+            r#""request_id":"auto:r""#,
+            r#""user_id":"u""#,
+            r#""item_id":"i""#,
+            r#""item_id":"""#,
+            r#""item_id":null"#,
+            r#""item_id":7"#,
+            r#""pull_id":"6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11""#,
+            r#""pull_id":"6A0E3C1E93F45C598B5C0D9C1AA7BE11""#,
+            r#""pull_id":"{6a0e3c1e-93f4-5c59-8b5c-0d9c1aa7be11}""#,
+            r#""pull_id":null"#,
+            r#""min_price":"8.50""#,
+            r#""min_price":"-8.50""#,
+            r#""min_price":"1e2""#,
+            r#""min_price":8.5"#,
+            r#""min_price":null"#,
+            r#""not_after":"2030-01-01T00:00:00+01:00""#,
+            r#""metadata":{"a":1}"#,
+            r#""pack_id":"p""#,
+        ])
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
@@ -170,7 +256,20 @@ mod tests {
             let missing = given.iter().filter(|field| pieces.iter().all(|piece| name(piece) != name(field)));
             let text = format!("{{{}}}", pieces.iter().chain(missing).copied().collect::<Vec<_>>().join(","));
             let explained = explain::purchase(&text, "");
-            prop_assert_eq!(quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
+            prop_assert_eq!(PurchaseCommand::quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
+            if let Err(rejected) = explained {
+                prop_assert!(!rejected.problems.is_empty());
+            }
+        }
+
+        #[test]
+        fn they_agree_on_sellbacks_too(pieces in prop::collection::vec(sold_piece(), 0..5)) {
+            let given = [r#""request_id":"r""#, r#""user_id":"u""#];
+            let name = |piece: &str| piece.split(':').next().unwrap().to_owned();
+            let missing = given.iter().filter(|field| pieces.iter().all(|piece| name(piece) != name(field)));
+            let text = format!("{{{}}}", pieces.iter().chain(missing).copied().collect::<Vec<_>>().join(","));
+            let explained = explain::sellback(&text, "");
+            prop_assert_eq!(SellbackCommand::quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
             if let Err(rejected) = explained {
                 prop_assert!(!rejected.problems.is_empty());
             }

@@ -3,13 +3,17 @@
 use chrono::{DateTime, Datelike};
 
 use super::json::shown;
-use crate::{InvalidId, PackId, RequestId, Time, UserId};
+use crate::{InvalidId, ItemId, Money, PackId, PullId, RequestId, Time, UserId};
 
 /// A sanity bound; the pack's own limit is the upstream's to check.
 pub const MOST_AMOUNT: u32 = 10_000;
 
 /// Every field of a purchase, in the order of the contract.
 pub(super) const FIELDS: [&str; 6] = ["request_id", "user_id", "pack_id", "amount", "not_after", "metadata"];
+
+/// Every field of a sellback.
+pub(super) const SELLBACK_FIELDS: [&str; 7] =
+    ["request_id", "user_id", "item_id", "pull_id", "min_price", "not_after", "metadata"];
 
 /// What may follow a field's name in a sentence.
 type Broken = String;
@@ -27,6 +31,23 @@ pub(super) fn user_id(text: &str) -> Result<UserId, Broken> {
 
 pub(super) fn pack_id(text: &str) -> Result<PackId, Broken> {
     id(PackId::new(text), text)
+}
+
+pub(super) fn item_id(text: &str) -> Result<ItemId, Broken> {
+    id(ItemId::new(text), text)
+}
+
+/// As events and resources tell it.
+pub(super) fn pull_id(text: &str) -> Result<PullId, Broken> {
+    let id: Option<PullId> = text.parse().ok();
+    id.filter(|id| id.to_string() == text).ok_or_else(|| format!("must be a pull's id as it was told, not {:?}", shown(text)))
+}
+
+/// Without an exponent: it is money, and people read it.
+pub(super) fn min_price(text: &str) -> Result<Money, Broken> {
+    let is_plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain = Some(text).filter(is_plain).ok_or(crate::money::MoneyError::NotANumber);
+    plain.and_then(Money::parse_usd).map_err(|error| format!("must be a decimal of US dollars, but {:?} {error}", shown(text)))
 }
 
 fn id<T>(checked: Result<T, InvalidId>, text: &str) -> Result<T, Broken> {
