@@ -112,7 +112,7 @@ impl Whole<'_> {
         }
         let doubted = self.doubted();
         let mut alike = BTreeMap::<_, Vec<(PurchaseId, &str)>>::new();
-        for row in self.snapshot.purchases.iter().filter(|row| doubted.contains(&row.id)) {
+        for row in &self.snapshot.purchases {
             alike.entry(kind(row)).or_default().extend(items(bought, row.id).map(|item| (row.id, item)));
         }
         let careful = self.snapshot.purchases.iter().filter(|row| !self.seen.careless.contains(&row.id));
@@ -134,10 +134,16 @@ impl Whole<'_> {
             }
         }
         for (row, item) in of_others {
-            let in_doubt = |owner: &PurchaseId| match (self.seen.told_at.get(owner), self.seen.recovered_at.get(&row.id)) {
+            let untold = |owner: &PurchaseId| match (self.seen.told_at.get(owner), self.seen.recovered_at.get(&row.id)) {
                 (Some(told), Some(recovered)) => told > recovered,
                 _ => true,
             };
+            let calls = |owner: &PurchaseId| {
+                let owner = *owner;
+                self.snapshot.attempts.iter().filter(move |record| record.purchase == owner)
+            };
+            let is_overdue = |owner: &PurchaseId| calls(owner).all(|record| record.attempt.deadline <= row.updated_at);
+            let in_doubt = |owner: &PurchaseId| untold(owner) && (doubted.contains(owner) || is_overdue(owner));
             let theirs = alike.entry(kind(row)).or_default();
             if !take(theirs, |(owner, one)| *one == item && in_doubt(owner)) {
                 violations.push(format!("every end is true: {} has {item}, which is another's", row.id));
