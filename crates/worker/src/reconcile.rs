@@ -63,8 +63,9 @@ impl Worker {
                     if let Some(sightings) = sightings {
                         self.keep_sightings(tenant, sightings).await;
                     }
-                    self.forget_explained(tenant, explained).await;
-                    if advanced.is_some() && !found.is_empty() {
+                    // What the verdict gives is explained only if it stands.
+                    if advanced.is_some() {
+                        self.forget_explained(tenant, explained).await;
                         self.keep_times(tenant, &purchase, &reading, &found).await;
                     }
                     return advanced;
