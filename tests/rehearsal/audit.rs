@@ -80,7 +80,7 @@ impl Books {
     }
 
     /// A fulfilled purchase has the items that were bought for it. One recovered from the inventory may have exchanged them with an
-    /// equal one: nobody can tell whose are whose, as long as each is one purchase's.
+    /// equal one: nobody can tell whose are whose, as long as all were bought in one instant.
     fn items_were_bought(&self, row: &Row, bought: &[&Bought]) -> Result<()> {
         let State::Fulfilled(fulfilled) = &row.purchase.state else { return Ok(()) };
         let [own] = bought else { return Ok(()) };
@@ -90,14 +90,18 @@ impl Books {
         ensure!(fulfilled.recovered, "the ledger has {:?}, the store {:?}", own.item_ids(), row.item_ids());
         let equal = |other: &&Bought| {
             (&other.user_id, &other.pack_id, other.amount) == (&own.user_id, &own.pack_id, own.amount)
-                && other.item_ids() == row.item_ids()
                 && other.purchase_id().and_then(|id| self.rows.get(&id.parse().ok()?)).is_some_and(|found| found.is_equal(row))
         };
-        ensure!(
-            self.ledger.purchases.iter().any(|other| equal(&other)),
-            "recovered with {:?}, which no equal one bought",
-            row.item_ids()
-        );
+        let mut at_once = BTreeMap::<&str, Vec<&str>>::new();
+        for other in self.ledger.purchases.iter().filter(equal) {
+            at_once.entry(&other.purchased_at).or_default().extend(other.item_ids());
+        }
+        let holds = |items: &mut Vec<&str>| {
+            let mut take =
+                |item: &&str| items.iter().position(|one| one == item).map(|place| items.swap_remove(place)).is_some();
+            row.item_ids().iter().all(&mut take)
+        };
+        ensure!(at_once.values_mut().any(holds), "recovered with {:?}, which no equal one bought", row.item_ids());
         let holders = self.rows.values().filter(|other| other.is_equal(row) && other.item_ids() == row.item_ids()).count();
         ensure!(holders == 1, "{holders} purchases have the items {:?}", row.item_ids());
         Ok(())

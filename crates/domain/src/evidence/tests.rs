@@ -182,6 +182,13 @@ fn what_nobody_else_explains_is_the_purchases() {
 }
 
 #[test]
+fn of_equals_bought_in_one_instant_each_takes_what_stands_together() {
+    let mut scene = Scenario::new(2, None).with(doubted(accepted("other", "gold", 2, CALLED), CALLED, None));
+    let items = ["d", "a", "c", "b"].map(|name| held(name, "gold", 1001));
+    assert_eq!(recovered(&scene.look(1020, &items)), ["a", "d"]);
+}
+
+#[test]
 fn what_was_bought_before_the_call_or_from_another_pack_is_not() {
     let mut scene = Scenario::new(1, None);
     assert!(waits(&scene.look(1020, &[held("a", "gold", CALLED - SKEW - 1)])));

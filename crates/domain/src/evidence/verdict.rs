@@ -176,8 +176,9 @@ impl Judge<'_> {
         let amount = self.scene.purchase.command.amount as usize;
         let of_group = |held: &&&HeldItem| taken.iter().any(|place| held.purchased_at == Some(groups[*place].at));
         let mut items: Vec<HeldItem> = items.iter().filter(of_group).map(|held| (*held).clone()).collect();
-        items.sort_by(|one, other| one.item.item_id.cmp(&other.item.item_id));
+        // Of equals that were bought in one instant: as listed, for what one purchase brought most likely stands together.
         items.truncate(amount);
+        items.sort_by(|one, other| one.item.item_id.cmp(&other.item.item_id));
         match self.forbidden() {
             Some((code, why)) => Verdict::Unclear(code, why),
             None => Verdict::Recovered(items),
