@@ -56,11 +56,12 @@ impl Options {
     /// What cannot be understood.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
+        let mut seeds = None;
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{flag} takes a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| format!("{flag} takes a number, not {text}"));
             match flag.as_str() {
-                "--seeds" => options.seeds = number(value()?)?,
+                "--seeds" => seeds = Some(number(value()?)?),
                 "--from" => options.from = number(value()?)?,
                 "--commands" => options.commands = number(value()?)?,
                 "--only" => options.only = Some(value()?.split(',').map(str::parse).collect::<Result<_, _>>()?),
@@ -74,9 +75,14 @@ impl Options {
                 _ => return Err(format!("unknown flag {flag}")),
             }
         }
-        Ok(options)
+        // A bug that only rare races betray takes many; the search ends where it is found.
+        let usual = if options.planted { SEEDS_OF_A_BUG } else { options.seeds };
+        Ok(Self { seeds: seeds.unwrap_or(usual), ..options })
     }
 }
+
+/// How many seeds are searched for a planted bug.
+const SEEDS_OF_A_BUG: u64 = 5000;
 
 #[cfg(test)]
 mod tests {
@@ -90,6 +96,7 @@ mod tests {
     fn the_last_word_counts_and_nonsense_is_refused() {
         let options = parsed("--commands 200 --from 7 --seeds 3 --commands 50").unwrap();
         assert_eq!((options.from, options.seeds, options.commands), (7, 3, 50));
+        assert_eq!((parsed("--planted").unwrap().seeds, parsed("--planted --seeds 9").unwrap().seeds), (SEEDS_OF_A_BUG, 9));
         assert_eq!(parsed("--only panic#2,trouble#1").unwrap().only.map(|only| only.len()), Some(2));
         assert_eq!(parsed("--seeds many").unwrap_err(), "--seeds takes a number, not many");
         assert_eq!(parsed("--bug Nothing").unwrap_err(), "no bug Nothing");
