@@ -168,6 +168,8 @@ impl Command for SellbackCommand {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -247,32 +249,29 @@ mod tests {
         ])
     }
 
+    /// On the object of `pieces`, with those of `given` whose fields are missing.
+    fn agree<C: Command + Clone + PartialEq + Debug>(pieces: &[&str], given: &[&str]) -> Result<(), TestCaseError> {
+        let name = |piece: &str| piece.split(':').next().unwrap().to_owned();
+        let missing = given.iter().filter(|field| pieces.iter().all(|piece| name(piece) != name(field)));
+        let text = format!("{{{}}}", pieces.iter().chain(missing).copied().collect::<Vec<_>>().join(","));
+        let explained = C::explained(&text, "");
+        prop_assert_eq!(C::quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
+        if let Err(rejected) = explained {
+            prop_assert!(!rejected.problems.is_empty());
+        }
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn the_quick_reader_and_the_explaining_one_agree(pieces in prop::collection::vec(piece(), 0..5)) {
-            let given = [r#""request_id":"r""#, r#""user_id":"u""#, r#""pack_id":"p""#, r#""amount":3"#];
-            let name = |piece: &str| piece.split(':').next().unwrap().to_owned();
-            let missing = given.iter().filter(|field| pieces.iter().all(|piece| name(piece) != name(field)));
-            let text = format!("{{{}}}", pieces.iter().chain(missing).copied().collect::<Vec<_>>().join(","));
-            let explained = explain::purchase(&text, "");
-            prop_assert_eq!(PurchaseCommand::quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
-            if let Err(rejected) = explained {
-                prop_assert!(!rejected.problems.is_empty());
-            }
+            agree::<PurchaseCommand>(&pieces, &[r#""request_id":"r""#, r#""user_id":"u""#, r#""pack_id":"p""#, r#""amount":3"#])?;
         }
 
         #[test]
         fn they_agree_on_sellbacks_too(pieces in prop::collection::vec(sold_piece(), 0..5)) {
-            let given = [r#""request_id":"r""#, r#""user_id":"u""#];
-            let name = |piece: &str| piece.split(':').next().unwrap().to_owned();
-            let missing = given.iter().filter(|field| pieces.iter().all(|piece| name(piece) != name(field)));
-            let text = format!("{{{}}}", pieces.iter().chain(missing).copied().collect::<Vec<_>>().join(","));
-            let explained = explain::sellback(&text, "");
-            prop_assert_eq!(SellbackCommand::quick(&text), explained.as_ref().ok().cloned(), "{}", &text);
-            if let Err(rejected) = explained {
-                prop_assert!(!rejected.problems.is_empty());
-            }
+            agree::<SellbackCommand>(&pieces, &[r#""request_id":"r""#, r#""user_id":"u""#])?;
         }
     }
 }

@@ -100,6 +100,12 @@ fn alone(ours: Claimant, groups: &[Group]) -> Share {
     }
 }
 
+fn equals_together(claimants: &[Claimant]) -> Vec<Claimant> {
+    let mut claimants = claimants.to_vec();
+    claimants.sort_unstable_by_key(|claimant| (claimant.until, claimant.since, claimant.amount));
+    claimants
+}
+
 /// So many claimants fit a word; and so many steps are a few milliseconds.
 const MOST_CLAIMANTS: usize = 64;
 const MOST_STEPS: u32 = 50_000;
@@ -117,8 +123,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(claimants: &[Claimant], groups: &'a [Group]) -> Self {
-        let mut claimants = claimants.to_vec();
-        claimants.sort_unstable_by_key(|claimant| (claimant.until, claimant.since, claimant.amount));
+        let claimants = equals_together(claimants);
         // One bit is left for ours.
         let steps = if claimants.len() >= MOST_CLAIMANTS { MOST_STEPS } else { 0 };
         Self { claimants, groups, counts: Vec::new(), futile: BTreeSet::new(), steps }
@@ -208,8 +213,7 @@ impl<'a> Ways<'a> {
         if ours.amount == 1 && others.iter().all(|other| other.amount == 1) {
             return Some(BTreeSet::from([groups.iter().map(|group| Some(group.count)).collect()]));
         }
-        let mut claimants = others.to_vec();
-        claimants.sort_unstable_by_key(|claimant| (claimant.until, claimant.since, claimant.amount));
+        let mut claimants = equals_together(others);
         claimants.push(ours);
         let mut ways = Self { ours, claimants, groups, found: BTreeSet::new(), seen: BTreeSet::new(), steps: 0 };
         ways.go_on(0, Way::new());

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use clawback_domain::{PartnerId, Time, purchase::StateName};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter, QueryOrder, QueryResult, QuerySelect,
-    TransactionTrait, TryGetable, Value,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, QueryFilter, QueryResult, TransactionTrait, TryGetable, Value,
 };
 
-use super::{Sql, entity::unexplained, failure::reading, json, purchases::all};
+use super::{Sql, entity::unexplained::Column, failure::reading, json, purchases::all, unexplained::oldest_first};
 use crate::{
     StoreError,
     audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, Scope, Sums, UNSENT},
@@ -143,12 +142,7 @@ impl Sql {
     async fn find_orphans(&self, tx: &DatabaseTransaction, since: Time, books: &mut Books) -> Result<(), StoreError> {
         let counted = "SELECT count(*) AS found, CAST(coalesce(sum(count), 0) AS bigint) AS items FROM unexplained
             WHERE NOT claimed AND found_at >= $1";
-        let oldest_first = unexplained::Entity::find()
-            .filter(unexplained::Column::Claimed.eq(false))
-            .filter(unexplained::Column::FoundAt.gte(since))
-            .order_by(unexplained::Column::FoundAt, Order::Asc)
-            .order_by(unexplained::Column::Id, Order::Asc)
-            .limit(u64::from(MOST_NAMED));
+        let oldest_first = oldest_first(MOST_NAMED).filter(Column::Claimed.eq(false)).filter(Column::FoundAt.gte(since));
         let counted = self.rows(tx, counted.into(), vec![since.into()]).await?;
         let Some(row) = counted.first() else { return Ok(()) };
         books.tell_orphans(count(row, "found")?, count(row, "items")?, all(oldest_first.all(tx).await)?);

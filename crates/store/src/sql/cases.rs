@@ -20,7 +20,7 @@ use super::{
     failure::reading,
     purchases::{all, pulls_of_user},
     statement::{Bulk, Cell, Kind, Rows},
-    unexplained::unexplained_of_user,
+    unexplained,
 };
 use crate::{AttemptRecord, StoreError};
 
@@ -41,7 +41,8 @@ impl Sql {
         let mut attempts = attempts_of_open(&tx, partner, user).await?;
         let pulls = all(pulls_of_user(partner, user).all(&tx).await)?;
         let called = first_calls(&tx, partner, user).await?;
-        let mut unexplained: Vec<Unexplained> = all(unexplained_of_user(partner, user, MOST_UNEXPLAINED + 1).all(&tx).await)?;
+        let mut unexplained: Vec<Unexplained> =
+            all(unexplained::asked(Some(partner), Some(user), MOST_UNEXPLAINED + 1).all(&tx).await)?;
         let truncated = truncated || unexplained.len() > MOST_UNEXPLAINED as usize;
         unexplained.truncate(MOST_UNEXPLAINED as usize);
         tx.rollback().await.map_err(reading)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clawback_domain::{PartnerId, UserId, evidence::Unexplained};
-use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select, sqlx};
+use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, sqlx};
 use uuid::Uuid;
 
 use super::{
@@ -42,22 +42,17 @@ impl Sql {
         user: Option<&UserId>,
         limit: u32,
     ) -> Result<Vec<Unexplained>, StoreError> {
-        let mut find = oldest_first(limit);
-        if let Some(partner) = partner {
-            find = find.filter(Column::Partner.eq(partner.as_str()));
-        }
-        if let Some(user) = user {
-            find = find.filter(Column::UserId.eq(user.as_str()));
-        }
-        all(find.all(&self.read).await)
+        all(asked(partner, user, limit).all(&self.read).await)
     }
 }
 
-pub(super) fn unexplained_of_user(partner: &PartnerId, user: &UserId, limit: u32) -> Select<Entity> {
-    oldest_first(limit).filter(Column::Partner.eq(partner.as_str())).filter(Column::UserId.eq(user.as_str()))
+pub(super) fn asked(partner: Option<&PartnerId>, user: Option<&UserId>, limit: u32) -> Select<Entity> {
+    oldest_first(limit)
+        .apply_if(partner, |find, partner| find.filter(Column::Partner.eq(partner.as_str())))
+        .apply_if(user, |find, user| find.filter(Column::UserId.eq(user.as_str())))
 }
 
-fn oldest_first(limit: u32) -> Select<Entity> {
+pub(super) fn oldest_first(limit: u32) -> Select<Entity> {
     Entity::find().order_by(Column::FoundAt, Order::Asc).order_by(Column::Id, Order::Asc).limit(u64::from(limit))
 }
 
