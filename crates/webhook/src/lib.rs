@@ -1,6 +1,7 @@
 //! A partner's endpoint: one signed delivery of one event, and what became of it.
 //!
-//! [`Receiver`] is the door; [`Https`] puts the partner's server behind it. What goes over the wire is what *Standard Webhooks* says, so that a partner verifies it with any of its libraries.
+//! [`Receiver`] is the door; [`Https`] puts the partner's server behind it, [`Recorder`] a list in memory. Both pass one conformance
+//! suite. What goes over the wire is what *Standard Webhooks* says, so that a partner verifies it with any of its libraries.
 //!
 //! A delivery is tried once. Whether and when it is tried again, and what an endpoint that is gone means for its partner, is the
 //! caller's to decide, from the [`Outcome`]. Nothing here can make a delivery happen once only: receivers tell repeats by their
@@ -11,6 +12,7 @@ mod outcome;
 mod secret;
 
 mod https;
+mod recorder;
 
 mod address;
 mod resolve;
@@ -20,6 +22,7 @@ mod signature;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use https::{Https, SetupError, Timeouts};
 pub use outcome::Outcome;
+pub use recorder::{Recorded, Recorder};
 pub use resolve::{Resolver, System};
 pub use secret::{InvalidSecret, InvalidSecrets, SigningSecret, SigningSecrets};
 pub use signature::Signed;
