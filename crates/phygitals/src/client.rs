@@ -73,7 +73,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Phygitals {
     /// A client of the account that `key` addresses, at `base` (`https://…`, with or without a path). `send_by` of a call is a moment
-    /// of `clock`.
+    /// of `clock`; how much of it is left when the call begins is then measured on real time.
     ///
     /// # Errors
     /// `base` is not an HTTP URL, or a client for `https` finds no root certificates.
@@ -114,7 +114,7 @@ impl Phygitals {
         let Ok(reference) = HeaderValue::from_str(call.reference) else {
             return Sent::Never("the reference is not a header value".into());
         };
-        let (body, gate) = gated(json(body), SendBy::new(call.send_by, self.clock.clone()));
+        let (body, gate) = gated(json(body), SendBy::new(call.send_by, self.clock.now()));
         let mut request = self.post(call.url);
         request.headers_mut().insert(REQUEST_ID, reference);
         *request.body_mut() = Some(Body::wrap(body));

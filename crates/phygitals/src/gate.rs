@@ -7,7 +7,7 @@
 //!
 //! Closing and asking race; one compare-and-exchange decides. The order for whoever judges is therefore: close first, then judge.
 //!
-//! The same first poll checks `send_by`. A process that was stopped between its last check and this one wakes up here, and sends
+//! The same first poll checks `send_by`, on real time: the caller's clock may be moved meanwhile, and no call is late for that. A process that was stopped between its last check and this one wakes up here, and sends
 //! nothing. It must answer at once: a body that is *pending* first lets the head out, and some servers act on a head alone.
 
 use std::{
@@ -22,7 +22,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use clawback_domain::{Clock, Time, clock};
+use chrono::{TimeDelta, Utc};
+use clawback_domain::{Time, clock};
 use http_body::{Body, Frame, SizeHint};
 
 const OPEN: u8 = 0;
@@ -86,25 +87,31 @@ impl Body for GatedBody {
     }
 }
 
-/// The last moment to send, on wall time and on a clock that counts suspension.
+/// The last moment to send, on the system's wall time and on a clock that counts suspension.
 ///
-/// Wall time may be set back while we wait; boot time may not. Boot time is meaningless to whoever computed the moment; wall time
-/// is not. Each covers the other's blind side.
+/// Wall time may be set back while we wait; boot time may not. Boot time says nothing where the system has no such clock; wall time
+/// does. Each covers the other's blind side. Neither is the caller's clock, which says only how much time is left: it may follow a
+/// stand-in's that is moved by days, and a call under way is not late for that.
+#[derive(Clone, Copy)]
 pub(crate) struct SendBy {
     wall: Time,
     boot: Option<Duration>,
-    clock: Arc<dyn Clock>,
 }
 
 impl SendBy {
-    /// `wall` is a moment of `clock`.
-    pub(crate) fn new(wall: Time, clock: Arc<dyn Clock>) -> Self {
-        let left = clock::until(clock.now(), wall);
-        Self { wall, boot: boot_time().map(|now| now.saturating_add(left)), clock }
+    /// `then` is a moment of the clock that says `now`.
+    pub(crate) fn new(then: Time, now: Time) -> Self {
+        Self::measured(then, now, Utc::now(), boot_time())
+    }
+
+    fn measured(then: Time, now: Time, wall: Time, boot: Option<Duration>) -> Self {
+        let over = TimeDelta::microseconds(1);
+        let Some(left) = (then - now).to_std().ok() else { return Self { wall: wall - over, boot } };
+        Self { wall: clock::after(wall, left), boot: boot.map(|boot| boot.saturating_add(left)) }
     }
 
     fn has_passed(&self) -> bool {
-        self.is_over(self.clock.now(), boot_time())
+        self.is_over(Utc::now(), boot_time())
     }
 
     fn is_over(&self, wall: Time, boot: Option<Duration>) -> bool {
@@ -126,33 +133,12 @@ fn boot_time() -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use clawback_domain::clock::BoxFuture;
-    use parking_lot::Mutex;
-
     use super::*;
-
-    struct StoppedClock(Mutex<Time>);
-
-    impl Clock for StoppedClock {
-        fn now(&self) -> Time {
-            *self.0.lock()
-        }
-
-        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-            Box::pin(std::future::pending())
-        }
-
-        fn draw(&self) -> u64 {
-            0
-        }
-    }
 
     const TEN: Duration = Duration::from_secs(10);
 
-    fn start() -> (Arc<StoppedClock>, SendBy) {
-        let clock = Arc::new(StoppedClock(Mutex::new(Time::UNIX_EPOCH)));
-        let send_by = SendBy::new(clock::after(Time::UNIX_EPOCH, TEN), clock.clone());
-        (clock, send_by)
+    fn in_ten_seconds() -> SendBy {
+        SendBy::new(clock::after(Time::UNIX_EPOCH, TEN), Time::UNIX_EPOCH)
     }
 
     fn ask(body: &mut GatedBody) -> Option<Result<Bytes, String>> {
@@ -164,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_unasked_body_is_never_sent_and_never_will_be() {
-        let (mut body, gate) = gated(Bytes::from_static(b"{}"), start().1);
+        let (mut body, gate) = gated(Bytes::from_static(b"{}"), in_ten_seconds());
         assert!(gate.close());
         assert!(ask(&mut body).unwrap().is_err());
         assert!(gate.close(), "the verdict stands");
@@ -172,14 +158,14 @@ mod tests {
 
     #[test]
     fn a_dropped_gate_is_closed() {
-        let (mut body, gate) = gated(Bytes::from_static(b"{}"), start().1);
+        let (mut body, gate) = gated(Bytes::from_static(b"{}"), in_ten_seconds());
         drop(gate);
         assert!(ask(&mut body).unwrap().is_err());
     }
 
     #[test]
     fn an_asked_body_may_have_been_sent_and_is_given_once() {
-        let (mut body, gate) = gated(Bytes::from_static(b"{}"), start().1);
+        let (mut body, gate) = gated(Bytes::from_static(b"{}"), in_ten_seconds());
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(2), false));
         assert_eq!(ask(&mut body), Some(Ok(Bytes::from_static(b"{}"))));
         assert!(!gate.close());
@@ -188,29 +174,38 @@ mod tests {
 
     #[test]
     fn a_body_asked_after_send_by_refuses_and_was_never_sent() {
-        let (clock, send_by) = start();
-        let (mut body, gate) = gated(Bytes::from_static(b"{}"), send_by);
-        *clock.0.lock() = clock::after(Time::UNIX_EPOCH, TEN * 2);
+        let passed = SendBy::new(Time::UNIX_EPOCH, Time::UNIX_EPOCH + TimeDelta::microseconds(1));
+        let (mut body, gate) = gated(Bytes::from_static(b"{}"), passed);
         assert_eq!(ask(&mut body), Some(Err("send_by has passed".into())));
         assert!(gate.close());
     }
 
     #[test]
     fn either_clock_ends_the_time_to_send() {
-        let (_, send_by) = start();
-        let boot = send_by.boot;
-        let later = |span| boot.map(|boot| boot + span - TEN);
-        let wall = |span| clock::after(Time::UNIX_EPOCH, span);
-        assert!(!send_by.is_over(wall(TEN), later(TEN)));
-        assert!(send_by.is_over(wall(TEN + Duration::from_micros(1)), later(TEN)));
-        #[cfg(target_os = "linux")]
-        assert!(send_by.is_over(wall(Duration::ZERO), later(TEN * 2)), "wall time was set back while the machine slept");
+        let (start, boot) = (Time::UNIX_EPOCH, Duration::from_secs(1_000));
+        let send_by = SendBy::measured(clock::after(start, TEN), start, start, Some(boot));
+        let is_over = |wall: Duration, awake: Duration| send_by.is_over(clock::after(start, wall), Some(boot + awake));
+        assert!(!is_over(TEN, TEN));
+        assert!(is_over(TEN + Duration::from_micros(1), TEN));
+        assert!(is_over(Duration::ZERO, TEN * 2), "wall time was set back while the machine slept");
+        assert!(!send_by.is_over(clock::after(start, TEN), None), "without boot time wall time decides");
+    }
+
+    #[test]
+    fn the_callers_clock_says_how_much_time_is_left_and_no_more() {
+        let (here, boot) = (Time::UNIX_EPOCH, Some(Duration::from_secs(1_000)));
+        for ahead in [Duration::ZERO, Duration::from_secs(6 * 86_400)] {
+            let now = clock::after(here, ahead);
+            let send_by = SendBy::measured(clock::after(now, TEN), now, here, boot);
+            assert!(!send_by.is_over(clock::after(here, TEN), boot.map(|boot| boot + TEN)), "{ahead:?}");
+            assert!(send_by.is_over(clock::after(here, TEN * 2), boot), "{ahead:?}");
+        }
     }
 
     #[test]
     fn a_moment_out_of_every_range_does_not_panic() {
-        let (clock, _) = start();
-        assert!(!SendBy::new(Time::MAX_UTC, clock.clone()).has_passed());
-        assert!(SendBy::new(Time::MIN_UTC, clock).has_passed());
+        assert!(!SendBy::new(Time::MAX_UTC, Time::UNIX_EPOCH).has_passed());
+        assert!(SendBy::new(Time::MIN_UTC, Time::UNIX_EPOCH).has_passed());
+        assert!(!SendBy::new(Time::MAX_UTC, Time::MIN_UTC).has_passed());
     }
 }
