@@ -1,6 +1,6 @@
-//! The system's clock, corrected to the store's, and tasks that `main` can wait for.
+//! The clocks a process may go by, and tasks that `main` can wait for.
 //!
-//! Several machines write to one store, and each decides by its own time; so each measures how far its clock is from the store's and
+//! Most go by the system's, corrected to the store's: several machines write to one store, and each decides by its own time; so each measures how far its clock is from the store's and
 //! adds that. An offset beyond [`MOST`] is no drift but a broken clock: the process is not ready then.
 
 use std::{
@@ -19,6 +19,12 @@ use clawback_domain::{
 use clawback_store::Store;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+mod timekeeper;
+mod upstream;
+
+pub use timekeeper::Timekeeper;
+pub use upstream::UpstreamClock;
 
 /// The largest offset with which a process is ready.
 pub const MOST: Duration = Duration::from_secs(5);
@@ -93,14 +99,21 @@ impl SystemClock {
     /// # Errors
     /// Why this process is not ready, in a sentence.
     pub fn check(&self) -> Result<(), String> {
-        if self.last.lock().is_none_or(|last| last.elapsed() > STALE) {
-            return Err("the store does not answer".into());
-        }
+        self.store_answers()?;
         let measured = Duration::from_micros(self.measured.load(Ordering::Relaxed).unsigned_abs());
         if measured > MOST {
             return Err(format!("the clock is {measured:.1?} off the store's; at most {MOST:?} is tolerated"));
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// The store has not told its time for a while.
+    pub fn store_answers(&self) -> Result<(), String> {
+        match self.last.lock().is_none_or(|last| last.elapsed() > STALE) {
+            true => Err("the store does not answer".into()),
+            false => Ok(()),
+        }
     }
 
     /// Measures again and again until `shutdown`.

@@ -1,5 +1,6 @@
 //! Configuration: flags over environment over `clawback.toml` over what is built in.
 
+mod clock;
 mod duration;
 mod file;
 mod print;
@@ -8,6 +9,7 @@ mod secret;
 mod settings;
 mod setup;
 
+pub use clock::ClockSource;
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use file::{ConfigError, Env, File, Needs, Partner};
 pub use print::print;

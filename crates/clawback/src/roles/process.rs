@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     keys,
     parts::{Upstreams, worker_partners},
-    reload, signals, stored,
+    reload,
+    separate::patiently,
+    signals, stored,
 };
 use crate::{
-    clock::{SystemClock, Tracked},
+    clock::{Timekeeper, Tracked},
     config::{File, Partner, Setup},
     context::env,
     failure::Failure,
@@ -35,7 +37,8 @@ pub struct Process {
     pub setup: Setup,
     pub store: Arc<Sql>,
     pub broker: Arc<dyn Broker>,
-    pub clock: Arc<SystemClock>,
+    pub clock: Arc<dyn Clock>,
+    time: Timekeeper,
     pub tasks: Tracked,
     pub shutdown: CancellationToken,
     pub readiness: Arc<Readiness>,
@@ -45,7 +48,7 @@ pub struct Process {
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 impl Process {
-    /// Puts the parts together: measures the clock, refuses a configuration that leaves rows without a partner, and opens the
+    /// Puts the parts together: reads the clock, refuses a configuration that leaves rows without a partner, and opens the
     /// operators' door. Signals are heard from before, since connecting may take a while.
     ///
     /// # Errors
@@ -57,11 +60,11 @@ impl Process {
         ops_listen: Listen,
         shutdown: CancellationToken,
     ) -> Result<Self, Failure> {
-        let clock = Arc::new(SystemClock::default());
-        clock.measure(&*store).await?;
+        let time = patiently("the clock", || Timekeeper::start(&setup, &*store)).await?;
         refuse_orphaned_rows(&*store, &setup.partners).await?;
         let readiness = Arc::new(Readiness::default());
-        let process = Self { setup, store, broker, clock, tasks: Tracked::default(), shutdown, readiness };
+        let (clock, tasks) = (time.clock(), Tracked::default());
+        let process = Self { setup, store, broker, clock, time, tasks, shutdown, readiness };
         process.watch_parts();
         process.tell_what_is_not_used();
         process.open_ops(ops_listen).await?;
@@ -69,9 +72,9 @@ impl Process {
     }
 
     fn watch_parts(&self) {
-        tokio::spawn(self.clock.clone().follow(self.store.clone(), self.shutdown.clone()));
-        let clock = self.clock.clone();
-        self.readiness.add(move || clock.check());
+        self.time.keep(self.store.clone(), &self.shutdown);
+        let time = self.time.clone();
+        self.readiness.add(move || time.check());
         let broker = self.broker.clone();
         self.readiness.add(move || match broker.health() {
             Health::Connected => Ok(()),
@@ -112,7 +115,7 @@ impl Process {
     /// # Errors
     /// A key that cannot be sent.
     pub fn worker(&self) -> Result<Arc<clawback_worker::Worker>, Failure> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        let clock = self.clock.clone();
         let upstreams = Arc::new(Upstreams::open(&self.setup.partners, &self.setup.upstream, &clock)?);
         let doors = clawback_worker::Doors {
             store: self.store.clone(),

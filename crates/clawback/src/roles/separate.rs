@@ -151,7 +151,10 @@ pub fn refuse_no_partners(setup: &Setup) -> Result<(), Failure> {
 }
 
 /// A role may start before what it depends on: tries again for a while.
-async fn patiently<T, F: Future<Output = Result<T, Failure>>>(what: &str, attempt: impl Fn() -> F) -> Result<T, Failure> {
+pub(super) async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
+    what: &str,
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure> {
     const PATIENCE: Duration = Duration::from_secs(60);
     const AGAIN: Duration = Duration::from_secs(1);
     let end = tokio::time::Instant::now() + PATIENCE;

@@ -44,7 +44,7 @@ fn check(context: &Context) -> Result<(), Failure> {
 }
 
 /// What the environment decides.
-fn environment(setup: &Setup) -> [(&'static str, String); 6] {
+fn environment(setup: &Setup) -> [(&'static str, String); 7] {
     let data_dir = setup.data_dir.display().to_string();
     let sqlite = || format!("sqlite file {}", setup.sqlite_file().display());
     let path = |path: &std::path::PathBuf| path.display().to_string();
@@ -54,6 +54,7 @@ fn environment(setup: &Setup) -> [(&'static str, String); 6] {
         ("AMQP_URL", setup.amqp.as_ref().map_or_else(|| "the embedded broker".into(), ToString::to_string)),
         ("DATABASE_URL", setup.database.as_ref().map_or_else(sqlite, ToString::to_string)),
         ("PHYGITALS_URL", setup.upstream.clone()),
+        ("CLAWBACK_CLOCK", setup.clock.to_string()),
         ("CLAWBACK_OPS_TOKEN", if setup.ops_token.is_some() { "set" } else { "not set" }.into()),
     ]
 }

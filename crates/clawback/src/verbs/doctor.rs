@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use clawback_domain::{Clock, answer::PacksAnswer};
 use clawback_phygitals::Upstream;
+use clawback_store::Store;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    clock::SystemClock,
-    config::{Needs, Partner, Setup},
+    clock::{SystemClock, Timekeeper},
+    config::{ClockSource, Needs, Partner, Setup},
     context::{Context, Missing, open_amqp, open_store, topology},
     failure::Failure,
     output,
@@ -99,11 +100,7 @@ async fn store(setup: &Setup) -> Vec<Finding> {
         }
         Err(error) => findings.push(Finding::wrong("store", error.to_string(), "check DATABASE_URL and that the server runs")),
     }
-    let clock = SystemClock::default();
-    match clock.measure(&*store).await.map_err(|error| error.to_string()).and_then(|()| clock.check()) {
-        Ok(()) => findings.push(Finding::ok("clock", "agrees with the store's")),
-        Err(why) => findings.push(Finding::wrong("clock", why, "synchronise the clocks (NTP)")),
-    }
+    findings.push(clock(setup, &*store).await);
     if let Ok(pauses) = store.pauses().await
         && !pauses.is_empty()
     {
@@ -116,6 +113,18 @@ async fn store(setup: &Setup) -> Vec<Finding> {
     }
     store.close().await;
     findings
+}
+
+async fn clock(setup: &Setup, store: &dyn Store) -> Finding {
+    let advice = match setup.clock {
+        ClockSource::System => "synchronise the clocks (NTP)",
+        ClockSource::Upstream => "start the sandbox that PHYGITALS_URL names, or leave CLAWBACK_CLOCK out",
+    };
+    let time = Timekeeper::start(setup, store).await.map_err(|error| error.to_string());
+    match time.and_then(|time| time.check().map(|()| time.describe())) {
+        Ok(what) => Finding::ok("clock", what),
+        Err(why) => Finding::wrong("clock", why, advice),
+    }
 }
 
 async fn broker(setup: &Setup) -> Vec<Finding> {
