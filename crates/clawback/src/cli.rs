@@ -61,7 +61,7 @@ enum Command {
     Enqueue(verbs::enqueue::EnqueueFlags),
     /// The timeline of a purchase, and why it waits
     Show(verbs::show::ShowFlags),
-    /// Purchases, newest first
+    /// Purchases, or a user's items
     #[command(subcommand)]
     List(verbs::list::List),
     /// Ends a purchase that was not called yet

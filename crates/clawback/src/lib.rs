@@ -14,6 +14,7 @@ mod output;
 mod accepting;
 mod auditing;
 mod cancelling;
+mod items;
 mod pausing;
 mod reviewing;
 

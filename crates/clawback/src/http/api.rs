@@ -14,7 +14,7 @@ use clawback_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bearer,
+    bearer, items,
     problem::{self, Problem},
     purchases,
 };
@@ -66,6 +66,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/purchases", post(purchases::create).get(purchases::list))
         .route("/v1/purchases/{id}", get(purchases::read))
         .route("/v1/purchases/{id}/cancel", post(purchases::cancel))
+        .route("/v1/users/{user_id}/items", get(items::list))
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(middleware::from_fn(problem::catch_panics))

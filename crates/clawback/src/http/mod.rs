@@ -7,6 +7,7 @@ pub mod server;
 
 mod api;
 pub mod cursor;
+mod items;
 mod purchases;
 
 pub use api::{Api, ApiPartner, router};

@@ -1,4 +1,4 @@
-//! `clawback list purchases`
+//! `clawback list purchases | items`
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use clawback_domain::{PartnerId, UserId, clock, purchase::Purchase, purchase::St
 use clawback_store::Filter;
 use serde_json::{Value, json};
 
+use super::list_items::{self, ItemsFlags};
 use crate::{
     config::{Needs, parse_duration},
     context::Context,
@@ -21,6 +22,9 @@ pub enum List {
     /// Purchases, newest first
     #[command(after_help = "Example:\n  clawback list purchases --state review --older-than 1h")]
     Purchases(ListFlags),
+    /// What a user drew and how it stands, oldest first
+    #[command(after_help = "Example:\n  clawback list items --user u-1 --state held")]
+    Items(ItemsFlags),
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +52,14 @@ fn state(text: &str) -> Result<StateName, String> {
 
 /// # Errors
 /// A cursor that is none of ours; the store.
-pub async fn run(context: &Context, List::Purchases(flags): List) -> Result<(), Failure> {
+pub async fn run(context: &Context, list: List) -> Result<(), Failure> {
+    match list {
+        List::Purchases(flags) => purchases(context, flags).await,
+        List::Items(flags) => list_items::run(context, flags).await,
+    }
+}
+
+async fn purchases(context: &Context, flags: ListFlags) -> Result<(), Failure> {
     let read = |text: &String| cursor::read(text).ok_or_else(|| Failure::usage("--after takes the `next` of a page before"));
     let filter = Filter {
         partner: flags.partner,

@@ -10,6 +10,7 @@ pub mod enqueue;
 pub mod events;
 mod find;
 pub mod list;
+mod list_items;
 pub mod migrate;
 pub mod pause;
 pub mod review;
