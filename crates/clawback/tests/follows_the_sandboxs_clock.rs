@@ -7,9 +7,11 @@ mod support;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use clawback_sandbox::{Engine, Options, ServerOptions, options::DEMO_KEY, serve};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use support::{Place, Running, Said, read, until};
+use tokio::{net::TcpListener, sync::oneshot};
 
 /// `up` with its own sandbox, whose clock it follows.
 struct Up {
@@ -164,8 +166,47 @@ async fn doctor_and_the_printed_configuration_tell_whose_clock_it_is() {
     up.place.run(&["config", "print"]).failed(2, "CLAWBACK_CLOCK: `upstream` follows the clock of a sandbox on this machine");
 }
 
+/// The sandbox is in this process: it must answer while the test waits for the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_goes_away_makes_it_not_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sandbox = format!("http://{}", listener.local_addr().unwrap());
+    let (ends, ended) = oneshot::channel();
+    let engine = Engine::shared(Options::default());
+    let serving = tokio::spawn(serve(listener, engine, ServerOptions::default(), async { ended.await.unwrap_or_default() }));
+    let mut place = Place::empty();
+    for (name, value) in [
+        ("CLAWBACK_CLOCK", "upstream"),
+        ("PHYGITALS_URL", &*sandbox),
+        ("PHYGITALS_API_KEY", DEMO_KEY),
+        ("CLAWBACK_OPS_LISTEN", "127.0.0.1:0"),
+    ] {
+        place.set(name, value);
+    }
+    let mut running = place.start(&["up", "--listen", "127.0.0.1:0"]);
+    let ready = format!("http://{}/readyz", running.logged("serving /livez, /readyz and /metrics", "address"));
+    let http = Client::builder().no_proxy().build().unwrap();
+    until_says(&http, &ready, "ready").await;
+    ends.send(()).unwrap();
+    serving.await.unwrap();
+    until_says(&http, &ready, &format!("the sandbox's clock at {sandbox}/_control/clock has not answered for")).await;
+    assert!(running.log().contains("time goes on at its real pace"), "{}", running.log());
+}
+
+async fn until_says(http: &Client, url: &str, wanted: &str) {
+    let mut said = String::new();
+    for _ in 0..600 {
+        said = http.get(url).send().await.unwrap().text().await.unwrap();
+        if said.starts_with(wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never said {wanted:?}, but {said:?}");
+}
+
 #[test]
-fn a_role_without_its_sandbox_says_so() {
+fn a_sandbox_that_is_not_there_is_told_by_doctor() {
     let mut place = Place::migrated();
     for (name, value) in [("CLAWBACK_CLOCK", "upstream"), ("PHYGITALS_URL", "http://127.0.0.1:1"), ("PHYGITALS_API_KEY", "k")] {
         place.set(name, value);
