@@ -30,6 +30,7 @@ pub mod evidence;
 pub mod pause;
 pub mod planted;
 pub mod rehearsal;
+pub mod warning;
 
 pub use clock::{Clock, Tasks, Time};
 pub use id::{

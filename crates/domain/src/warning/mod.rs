@@ -1,0 +1,22 @@
+//! Warnings before a buyback window shuts, what is said when it has shut, and selling before it does.
+//!
+//! Pure rules: they are given what looks have told, the rows there are, and `now`. A warning is a row per pull and lead time and is
+//! sent at most once, ever; what must hold besides:
+//!
+//! | rule | where |
+//! |---|---|
+//!
+//! *Late* is what is sent more than twice the patience after it was due; the patience, in which a digest waits for a good look, is a tenth
+//! of the lead time and at most three minutes ([`Lead::tolerance`]).
+//!
+
+mod quiet;
+mod row;
+mod rules;
+mod words;
+mod zone;
+
+pub use quiet::Quiet;
+pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
+pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};
+pub use zone::zone;
