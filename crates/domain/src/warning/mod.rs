@@ -5,17 +5,23 @@
 //!
 //! | rule | where |
 //! |---|---|
+//! | Lead times past when the expiry is first read are skipped, except the nearest if none remains | [`plan()`] |
+//! | An expiry that changed moves what was not sent; what was sent is never sent again | [`plan()`] |
+//! | A gone pull's rows wait, and are planned again when it is seen again; what does not expire is skipped | [`plan()`] |
+//! | An expiry not read yet plans nothing, and the pull stays due for a look | [`plan()`] |
 //!
 //! *Late* is what is sent more than twice the patience after it was due; the patience, in which a digest waits for a good look, is a tenth
 //! of the lead time and at most three minutes ([`Lead::tolerance`]).
 //!
 
+mod plan;
 mod quiet;
 mod row;
 mod rules;
 mod words;
 mod zone;
 
+pub use plan::{Change, Plan, plan};
 pub use quiet::Quiet;
 pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
 pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};

@@ -1,5 +1,6 @@
 //! The rules for warnings and for selling before expiry: tables for each, and random histories through all of them.
 
+mod plan;
 mod quiet;
 
 use std::time::Duration;
