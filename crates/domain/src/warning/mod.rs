@@ -9,20 +9,26 @@
 //! | An expiry that changed moves what was not sent; what was sent is never sent again | [`plan()`] |
 //! | A gone pull's rows wait, and are planned again when it is seen again; what does not expire is skipped | [`plan()`] |
 //! | An expiry not read yet plans nothing, and the pull stays due for a look | [`plan()`] |
+//! | A warning due in quiet hours is held until they end, if the item has not expired by then; the user's zone wins | [`window`] |
+//! | A warning goes out by its due moment, and early by no more than the digest, unless a crowd needs more | [`spread`] |
 //!
 //! *Late* is what is sent more than twice the patience after it was due; the patience, in which a digest waits for a good look, is a tenth
 //! of the lead time and at most three minutes ([`Lead::tolerance`]).
 //!
 
+mod due;
 mod plan;
 mod quiet;
 mod row;
 mod rules;
+pub mod spread;
 mod words;
 mod zone;
 
+pub use due::{Window, due_moment, next_window, window};
 pub use plan::{Change, Plan, plan};
 pub use quiet::Quiet;
 pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
 pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};
+pub use spread::{Crowd, begins_at};
 pub use zone::zone;

@@ -2,6 +2,7 @@
 
 mod plan;
 mod quiet;
+mod spread;
 
 use std::time::Duration;
 
