@@ -11,11 +11,19 @@
 //! | An expiry not read yet plans nothing, and the pull stays due for a look | [`plan()`] |
 //! | A warning due in quiet hours is held until they end, if the item has not expired by then; the user's zone wins | [`window`] |
 //! | A warning goes out by its due moment, and early by no more than the digest, unless a crowd needs more | [`spread`] |
+//! | A digest takes what is due within `digest` of its first row, at most 500 items an event | [`decide`], [`digests`] |
+//! | Of several missed lead times of a pull the nearest is sent, late and saying so; none after expiry | [`decide`] |
+//! | What a good look did not show is not warned of; only who had no good look in time is warned unverified | [`decide`] |
+//! | That a window closed unsold is said once, of what the last good look before showed | [`closed()`] |
 //!
 //! *Late* is what is sent more than twice the patience after it was due; the patience, in which a digest waits for a good look, is a tenth
 //! of the lead time and at most three minutes ([`Lead::tolerance`]).
 //!
+//! A user's next digest, from rows to event: [`next_window`], [`begins_at`], a look, [`plan()`] (the look may have told another expiry),
+//! [`decide`], [`digests`].
 
+mod closed;
+mod digest;
 mod due;
 mod plan;
 mod quiet;
@@ -25,6 +33,8 @@ pub mod spread;
 mod words;
 mod zone;
 
+pub use closed::{Closed, Unsaid, closed};
+pub use digest::{Composing, Decision, Digest, MOST_ITEMS, decide, digests};
 pub use due::{Window, due_moment, next_window, window};
 pub use plan::{Change, Plan, plan};
 pub use quiet::Quiet;

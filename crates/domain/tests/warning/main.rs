@@ -1,5 +1,7 @@
 //! The rules for warnings and for selling before expiry: tables for each, and random histories through all of them.
 
+mod digest;
+mod history;
 mod plan;
 mod quiet;
 mod spread;
