@@ -15,6 +15,7 @@
 //! | Of several missed lead times of a pull the nearest is sent, late and saying so; none after expiry | [`decide`] |
 //! | What a good look did not show is not warned of; only who had no good look in time is warned unverified | [`decide`] |
 //! | That a window closed unsold is said once, of what the last good look before showed | [`closed()`] |
+//! | An automatic sale needs a fresh look and both minima, and ends `stop_before` the expiry | [`sale()`] |
 //!
 //! *Late* is what is sent more than twice the patience after it was due; the patience, in which a digest waits for a good look, is a tenth
 //! of the lead time and at most three minutes ([`Lead::tolerance`]).
@@ -29,6 +30,8 @@ mod plan;
 mod quiet;
 mod row;
 mod rules;
+mod sale;
+mod sale_queue;
 pub mod spread;
 mod words;
 mod zone;
@@ -40,5 +43,7 @@ pub use plan::{Change, Plan, plan};
 pub use quiet::Quiet;
 pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
 pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};
+pub use sale::{SaleRule, Unsold, Verdict, sale};
+pub use sale_queue::{Queue, queue};
 pub use spread::{Crowd, begins_at};
 pub use zone::zone;

@@ -4,6 +4,7 @@ mod digest;
 mod history;
 mod plan;
 mod quiet;
+mod sale;
 mod spread;
 
 use std::time::Duration;
