@@ -5,6 +5,7 @@ mod history;
 mod plan;
 mod quiet;
 mod sale;
+mod sentences;
 mod spread;
 
 use std::time::Duration;
