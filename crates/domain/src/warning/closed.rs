@@ -31,8 +31,10 @@ pub enum Unsaid {
 /// Whether `clawback.buyback.expired` is due for a pull of which it was, or was not, said before.
 pub fn closed(watched: &Watched, said: bool, now: Time) -> Closed {
     let Expiry::At(expiry) = watched.sight.expiry else { return Closed::Never(Unsaid::NoExpiry) };
+    if said {
+        return Closed::Never(Unsaid::AlreadySaid);
+    }
     match watched.sale {
-        _ if said => Closed::Never(Unsaid::AlreadySaid),
         Sale::Sold => Closed::Never(Unsaid::Sold),
         Sale::None | Sale::UnderWay if now < expiry => Closed::NotYet { at: expiry },
         Sale::None | Sale::UnderWay if !held_until(&watched.sight, expiry) => Closed::Never(Unsaid::NotHeld),

@@ -46,11 +46,14 @@ pub fn plan(watched: &Watched, read_at: Time, rules: &WarningRules, rows: &[Row]
         Expiry::Never => return Plan::Changes(skip_all(&rows, Skipped::NoExpiry)),
         Expiry::At(expiry) => expiry,
     };
-    match (watched.sale, watched.sight.standing()) {
-        (Sale::Sold, _) => return Plan::Changes(skip_all(&rows, Skipped::Sold)),
+    match watched.sale {
+        Sale::Sold => return Plan::Changes(skip_all(&rows, Skipped::Sold)),
+        Sale::None | Sale::UnderWay => {}
+    }
+    match watched.sight.standing() {
         // Its rows wait: it may be seen again.
-        (_, Standing::Gone) => return Plan::Changes(Vec::new()),
-        (Sale::None | Sale::UnderWay, Standing::NotSeen | Standing::Held | Standing::Missing) => {}
+        Standing::Gone => return Plan::Changes(Vec::new()),
+        Standing::NotSeen | Standing::Held | Standing::Missing => {}
     }
     let changes = skip_removed(&rows, leads).chain(Planning { expiry, read_at, leads, rows: &rows, now }.changes(watched.pull));
     Plan::Changes(changes.collect())

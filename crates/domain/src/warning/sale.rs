@@ -130,11 +130,20 @@ pub fn sale(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>, sett
         Expiry::Never => return Verdict::No(Unsold::NoExpiry),
         Expiry::At(expiry) => rule.span(expiry),
     };
+    if now < from {
+        Verdict::NotYet { at: from }
+    } else if now >= until {
+        Verdict::No(Unsold::TooLate)
+    } else if !watched.is_fresh(now) {
+        Verdict::LookFirst
+    } else {
+        by_look(rule, watched, at_purchase)
+    }
+}
+
+fn by_look(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>) -> Verdict {
     match (watched.sight.standing(), watched.sight.price) {
         (Standing::Gone, _) => Verdict::No(Unsold::Gone),
-        _ if now >= until => Verdict::No(Unsold::TooLate),
-        _ if now < from => Verdict::NotYet { at: from },
-        _ if !watched.is_fresh(now) => Verdict::LookFirst,
         (Standing::NotSeen | Standing::Missing, _) => Verdict::No(Unsold::NotSeen),
         (Standing::Held, None) => Verdict::No(Unsold::NoPrice),
         (Standing::Held, Some(price)) => by_price(rule, price, at_purchase),
