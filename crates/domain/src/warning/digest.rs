@@ -117,11 +117,13 @@ impl Table<'_> {
     }
 
     /// Whether a row goes into this digest: the first row's time to begin has come, this one's window is open, and it is due within the
-    /// digest of that one; or of now, if that one is overdue.
+    /// digest of that one; or of now, if that one is overdue or was held.
     fn joins(&self, row: &Row, own: Window) -> bool {
         let now = self.composing.now;
         let first = self.first.filter(|_| self.composing.is_held(row.pull)).unwrap_or(own);
-        let until = after(first.due.max(now), self.composing.rules.digest());
+        // What was held goes out as soon as it may: what is due later than a digest from then is not for now.
+        let reference = if first.held { now } else { first.due.max(now) };
+        let until = after(reference, self.composing.rules.digest());
         self.earliest(first) <= now && own.opens <= now && own.due <= until
     }
 

@@ -43,7 +43,7 @@ pub fn next_window<'a>(
     settings: &UserSettings,
 ) -> Option<Window> {
     let windows = rows.into_iter().filter(|row| row.is_planned()).map(|row| window(row, rules, settings));
-    windows.min_by_key(|window| (window.due, std::cmp::Reverse(window.opens)))
+    windows.min_by_key(|window| (window.due, std::cmp::Reverse(window.opens), !window.held))
 }
 
 /// When a user is due: never later than this, by plan.

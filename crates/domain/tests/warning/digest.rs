@@ -186,6 +186,18 @@ fn quiet_hours_hold_what_does_not_expire_in_them() {
     check(1985, 1925, "send");
 }
 
+/// One is held until 08:00 and due by 08:15. Who is due before that is waited for; who is due after it goes along only if that is no more
+/// than a digest early, for the one that was held goes out at once.
+#[test]
+fn what_was_held_takes_along_what_is_due_within_a_digest_of_its_end() {
+    let (night, settings) = (rules(Some(("22:00", "08:00"))), UserSettings::default());
+    for (later, expected) in [(1934, ["wait 1935", "wait 1933.5"]), (1935, ["send", "send"]), (1940, ["send", "wait 1939.5"])] {
+        let rows = [row(1, 60, 1970), row(2, 60, later + 60)];
+        let held = [0, 1].map(|n| watched(n as u128 + 1, Expiry::At(rows[n].expiry), &[(1920, true)]));
+        assert_eq!(decided(&rows, &held, &night, &settings, 1920), expected, "due in {later}");
+    }
+}
+
 /// Due at 08:05; 2,000 users at one a second would have begun in the night.
 #[test]
 fn nobody_is_woken_for_the_sake_of_a_crowd() {
