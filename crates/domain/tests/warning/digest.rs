@@ -96,6 +96,14 @@ fn a_short_lead_waits_for_a_tenth_of_it() {
     check(593, "send late unverified");
 }
 
+/// Held until 08:00, and expires at 08:02: due at 08:01, and three minutes of patience would be too many.
+#[test]
+fn nobody_is_patient_until_it_is_too_late() {
+    let night = rules(Some(("22:00", "08:00")));
+    let old = [watched(1, Expiry::At(at(1922)), &[(1900, true)])];
+    assert_eq!(decided(&[row(1, 60, 1922)], &old, &night, &UserSettings::default(), 1921), ["wait 1921.5"]);
+}
+
 #[test]
 fn nothing_goes_out_after_expiry() {
     check_one(&seen(&[(599, true)]), 599, "send late");
