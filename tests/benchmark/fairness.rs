@@ -58,7 +58,7 @@ async fn answered_after(ground: &Ground, run: &Run, db: &DatabaseConnection, par
     let id = PurchaseId::of(&PartnerId::new(partner)?, &RequestId::new(run.request(number))?);
     let published = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     ground.fill(run, partner, [number]).await?;
-    let sql = format!("SELECT (extract(epoch FROM answered_at) * 1000000)::bigint FROM attempts WHERE purchase = '{}'", id.0);
+    let sql = format!("SELECT (extract(epoch FROM answered_at) * 1000000)::bigint FROM attempts WHERE order_id = '{}'", id.0);
     let answered = until("the other partner's purchase is called", RUN, || ask::<i64>(db, &sql)).await?;
     Ok(Duration::from_micros(answered.unsigned_abs()).saturating_sub(published))
 }

@@ -85,11 +85,11 @@ pub async fn outcome(run: &Run) -> Result<Outcome> {
         }
     })
     .await?;
-    let fulfilled: i64 = ask(&db, "SELECT count(*) FROM purchases WHERE state = 'fulfilled'").await?;
+    let fulfilled: i64 = ask(&db, "SELECT count(*) FROM orders WHERE state = 'fulfilled'").await?;
     let (fulfilled, wanted) = (usize::try_from(fulfilled)?, run.told.purchases);
     ensure!(fulfilled == wanted, "{fulfilled} of {wanted} purchases were fulfilled");
     let took = "extract(epoch FROM sent_at - created_at)::float8 * 1000";
-    let joined = "FROM purchases JOIN events ON subject = purchases.id";
+    let joined = "FROM orders JOIN events ON subject = orders.id";
     let at = |share: &str| format!("SELECT percentile_cont({share}) WITHIN GROUP (ORDER BY {took}) {joined}");
     let outcome = Outcome {
         first: ask(&db, &micros("min(created_at)", "purchases")).await?,

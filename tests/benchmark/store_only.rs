@@ -63,7 +63,7 @@ async fn life(store: Arc<sql::Sql>, partner: String, number: usize) -> Result<Sp
     let attempt = accepted.attempt(AttemptToken(Uuid::new_v4()), now(), &Rules::default());
     let initiated = Happened::Initiated(attempt);
     let insertion = Insertion::of(accepted.clone()).then(transition(&accepted, initiated.clone())?, initiated.name());
-    let called = insertion.purchase.clone();
+    let called = insertion.order.purchase().context("it is a purchase")?.clone();
     ensure!(store.insert(insertion).await? == Inserted::New, "the row was there before");
 
     let session = SessionId::new(format!("cs_live_{}", Uuid::new_v4()))?;
@@ -74,7 +74,8 @@ async fn life(store: Arc<sql::Sql>, partner: String, number: usize) -> Result<Sp
     ensure!(store.apply(pending.clone()).await? == Applied::Committed, "a transition did not fit");
 
     let told = Fulfilment { session, user_id: None, public_id: None, tx_hash: None, nfts: vec![item(number)?] };
-    let fulfilled = change(&pending.after, Happened::Polled(StatusAnswer::Fulfilled(told)), None)?;
+    let pending = pending.after.purchase().context("it is a purchase")?;
+    let fulfilled = change(pending, Happened::Polled(StatusAnswer::Fulfilled(told)), None)?;
     let event = fulfilled.event.as_ref().context("an end has an event")?.id;
     ensure!(store.apply(fulfilled).await? == Applied::Committed, "a transition did not fit");
     store.mark_sent(vec![Sent { event, at: now(), unrouted: false }]).await?;

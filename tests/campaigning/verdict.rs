@@ -184,7 +184,12 @@ fn is_lost(books: &Books, order: &Order) -> bool {
     let told = || books.heard.iter().any(|event| event["subject"] == id.as_str());
     match row.name() {
         StateName::Fulfilled | StateName::Failed | StateName::Review => !told(),
-        StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling => true,
+        StateName::Accepted
+        | StateName::Initiating
+        | StateName::Pending
+        | StateName::Reconciling
+        | StateName::Selling
+        | StateName::Sold => true,
     }
 }
 

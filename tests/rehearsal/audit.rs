@@ -200,6 +200,7 @@ fn told_once(row: &Row, stored: &Told<'_>, heard: &Told<'_>) -> Result<()> {
         StateName::Failed => ensure!((told.0, told.1) == (0, 1), "told {stored:?}"),
         StateName::Review => ensure!(told == (0, 0, 1), "told {stored:?}"),
         StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling => {}
+        StateName::Selling | StateName::Sold => bail!("a purchase sells nothing"),
     }
     Ok(())
 }
@@ -210,7 +211,7 @@ fn tried_again_only_without_effect(row: &Row) -> Result<()> {
     for record in earlier {
         let harmless = record.fact.as_ref().is_some_and(|fact| match &fact.answer {
             Answer::NeverSent { .. } | Answer::Busy { .. } | Answer::Unauthorized { .. } => true,
-            Answer::Done { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => false,
+            Answer::Done { .. } | Answer::Sold { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => false,
         });
         ensure!(harmless, "attempt {} was followed by another, but it came to {:?}", record.attempt.number, record.fact);
     }

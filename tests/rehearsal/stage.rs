@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clawback_domain::purchase::StateName;
+use clawback_domain::{order::StateName, pause::CommandKind};
 use clawback_store::{
     Store,
     sql::{self, Options, Sql},
@@ -109,9 +109,21 @@ impl Stage {
         until(&what, within, || self.rows(at_least, |found| found == state)).await
     }
 
+    /// Waits until so many sellbacks have come to an end, or to a person.
+    pub async fn sold(&self, at_least: usize, within: Duration) -> Result<()> {
+        until(&format!("{at_least} sellbacks have ended"), within, || async {
+            let counts = self.store.counts().await?;
+            let states: Vec<_> = counts.iter().filter(|((_, kind, _), _)| *kind == CommandKind::Sellback).collect();
+            let ended: u64 = states.iter().filter(|((.., state), _)| state.is_announced()).map(|(_, count)| **count).sum();
+            ensure!(ended >= at_least as u64, "{ended}, of {states:?}");
+            Ok(())
+        })
+        .await
+    }
+
     async fn rows(&self, at_least: usize, which: impl Fn(StateName) -> bool) -> Result<()> {
         let mut states = std::collections::BTreeMap::<StateName, u64>::new();
-        for ((_, state), count) in self.store.counts().await? {
+        for ((_, _, state), count) in self.store.counts().await? {
             *states.entry(state).or_default() += count;
         }
         let found: u64 = states.iter().filter(|(state, _)| which(**state)).map(|(_, count)| count).sum();

@@ -263,6 +263,7 @@ async fn cancel(stage: &Stage, id: PurchaseId) -> Result<Option<&'static str>> {
             Decision::Repeat => return Ok(None),
             Decision::Illegal(why) => return Ok(Some(why)),
             Decision::Orphan(session) => bail!("no session is told here: {session}"),
+            Decision::TooLate(why) => bail!("nothing is answered here: {why}"),
         }
     }
 }

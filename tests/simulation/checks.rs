@@ -9,11 +9,13 @@ use std::{
 
 use clawback_broker::Message;
 use clawback_domain::{
-    AttemptToken, EventId, PartnerId, PurchaseId, SessionId, Time,
+    AttemptToken, EventId, ItemId, OrderId, PartnerId, PurchaseId, SessionId, Time,
     answer::Answer,
     clock::after,
+    order::{AnyOrder, Attempt, StateName},
     pause::{CommandKind, Pause},
-    purchase::{Attempt, Purchase, State, StateName},
+    purchase::{Purchase, State},
+    sellback::{self, Sellback},
 };
 use clawback_store::{
     Store,
@@ -48,6 +50,12 @@ pub struct Seen {
     /// Whose commit comes next.
     committing: Process,
     finals: BTreeMap<PurchaseId, EventId>,
+    /// Sellbacks that were published.
+    pub sellbacks: BTreeSet<OrderId>,
+    /// What its owner parted with otherwise.
+    pub parted: BTreeSet<(PartnerId, ItemId)>,
+    /// What was ever asked to be sold.
+    pub for_sale: BTreeSet<(PartnerId, ItemId)>,
     /// Final, or in review.
     pub resting: BTreeSet<PurchaseId>,
     /// Events that are stored and not marked sent.
@@ -62,7 +70,7 @@ pub struct Seen {
     pub careless: BTreeSet<PurchaseId>,
     /// Sessions that reached a process which lives on, by the reference of their call.
     pub sessions: BTreeMap<String, (Process, SessionId)>,
-    /// Calls of `buy/init` that have not come back to whoever made them: it waits, or it died or panicked over them.
+    /// Calls of `buy/init` and `buyback` that have not come back to whoever made them: it waits, or it died or panicked over them.
     pub calling: BTreeSet<String>,
     /// With which commit a purchase came to a session.
     pub told_at: BTreeMap<PurchaseId, u64>,
@@ -90,7 +98,7 @@ impl Watch {
         seen.commits += 1;
         seen.digest = mixed(seen.digest, fingerprint(committed));
         match committed {
-            Committed::Purchase { before, after, attempt, event, .. } => {
+            Committed::Order { before, after, attempt, event, .. } => {
                 let event = event.as_ref().map(|event| event.id);
                 seen.unsent.extend(event);
                 let owner = seen.committing;
@@ -98,7 +106,7 @@ impl Watch {
                 if !seen.dead.contains(&owner) {
                     seen.owners.extend(attempt.map(|attempt| (attempt.token, owner)));
                 }
-                seen.purchase(before.as_ref(), after, attempt.as_ref(), event);
+                seen.order(before.as_ref(), after, attempt.as_ref(), event);
             }
             Committed::Fact { fact, .. } => {
                 if matches!(fact.answer, Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. }) {
@@ -126,7 +134,18 @@ impl Watch {
         self.0.lock().careless.insert(id);
     }
 
-    /// A process calls `buy/init`.
+    /// A partner publishes a sellback.
+    pub fn is_to_be_sold(&self, id: OrderId, partner: &PartnerId, item: &ItemId) {
+        let mut seen = self.0.lock();
+        seen.sellbacks.insert(id);
+        seen.for_sale.insert((partner.clone(), item.clone()));
+    }
+
+    pub fn has_parted(&self, partner: &PartnerId, item: &ItemId) {
+        self.0.lock().parted.insert((partner.clone(), item.clone()));
+    }
+
+    /// A process calls `buy/init` or `buyback`.
     pub fn calls(&self, reference: &str) {
         self.0.lock().calling.insert(reference.to_owned());
     }
@@ -167,18 +186,11 @@ impl Seen {
         !self.violations.is_empty()
     }
 
-    fn purchase(&mut self, before: Option<&Purchase>, after: &Purchase, attempt: Option<&Attempt>, event: Option<EventId>) {
-        match after.state.name() {
-            StateName::Fulfilled | StateName::Failed | StateName::Review => self.resting.insert(after.id),
-            StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling => {
-                self.resting.remove(&after.id)
-            }
+    fn order(&mut self, before: Option<&AnyOrder>, after: &AnyOrder, attempt: Option<&Attempt>, event: Option<EventId>) {
+        match after.state().is_announced() {
+            true => self.resting.insert(after.id()),
+            false => self.resting.remove(&after.id()),
         };
-        match &after.state {
-            State::Fulfilled(fulfilled) if fulfilled.recovered => drop(self.recovered_at.insert(after.id, self.commits)),
-            state if state.session().is_some() => drop(self.told_at.entry(after.id).or_insert(self.commits)),
-            _ => {}
-        }
         let problems = [
             rises(before, after),
             due_while_open(after),
@@ -186,6 +198,18 @@ impl Seen {
             attempt.and_then(|attempt| self.may_call(after, attempt)),
         ];
         self.violations.extend(problems.into_iter().flatten());
+        match after {
+            AnyOrder::Purchase(after) => self.purchase(before.and_then(AnyOrder::purchase), after),
+            AnyOrder::Sellback(after) => self.sellback(before.and_then(AnyOrder::sellback), after),
+        }
+    }
+
+    fn purchase(&mut self, before: Option<&Purchase>, after: &Purchase) {
+        match &after.state {
+            State::Fulfilled(fulfilled) if fulfilled.recovered => drop(self.recovered_at.insert(after.id, self.commits)),
+            state if state.session().is_some() => drop(self.told_at.entry(after.id).or_insert(self.commits)),
+            _ => {}
+        }
         if let (Some(before), State::Accepted { .. }) = (before, &after.state)
             && matches!(&before.state, State::Review(review) if !review.attempt.is_some_and(|token| self.harmless.contains(&token)))
         {
@@ -193,68 +217,83 @@ impl Seen {
         }
     }
 
-    fn ends_once(&mut self, before: Option<&Purchase>, after: &Purchase, event: Option<EventId>) -> Option<Violation> {
-        if before.is_some_and(|before| before.state.name().is_final()) {
-            return Some(format!("exactly one end: {} was final and changed to {}", after.id, after.state.name()));
+    fn sellback(&mut self, before: Option<&Sellback>, after: &Sellback) {
+        let was_in = |name| before.is_some_and(|before| before.state.name() == name);
+        // A look showed the item where it was when nothing could come of the call any more; or a person said so.
+        if matches!(after.state, sellback::State::Accepted { .. })
+            && (was_in(StateName::Reconciling) || was_in(StateName::Review))
+        {
+            self.retried.insert(after.id);
         }
-        if !after.state.name().is_final() {
+    }
+
+    fn ends_once(&mut self, before: Option<&AnyOrder>, after: &AnyOrder, event: Option<EventId>) -> Option<Violation> {
+        if before.is_some_and(|before| before.state().is_final()) {
+            return Some(format!("exactly one end: {} was final and changed to {}", after.id(), after.state()));
+        }
+        if !after.state().is_final() {
             return None;
         }
-        let Some(event) = event else { return Some(format!("say everything: {} ended without an event", after.id)) };
-        self.finals.insert(after.id, event).map(|_| format!("exactly one end: {} ended twice", after.id))
+        let Some(event) = event else { return Some(format!("say everything: {} ended without an event", after.id())) };
+        self.finals.insert(after.id(), event).map(|_| format!("exactly one end: {} ended twice", after.id()))
     }
 
     /// Another attempt begins only when the one before surely did nothing, or a person said so; and none while paused.
-    fn may_call(&mut self, after: &Purchase, attempt: &Attempt) -> Option<Violation> {
-        let known = self.paused.get(&(self.committing, after.partner.clone()));
+    fn may_call(&mut self, after: &AnyOrder, attempt: &Attempt) -> Option<Violation> {
+        let id = after.id();
+        let known = self.paused.get(&(self.committing, after.partner().clone()));
         if known.is_some_and(|since| attempt.started_at > self::after(*since, MOST_OFFSET + Duration::from_millis(100))) {
-            return Some(format!("guards hold: {} is called by a process that knows of the pause", after.id));
+            return Some(format!("guards hold: {id} is called by a process that knows of the pause"));
         }
-        if after.command.not_after.is_some_and(|end| attempt.started_at >= end) {
-            return Some(format!("guards hold: {} is called after its not_after", after.id));
+        if after.not_after().is_some_and(|end| attempt.started_at >= end) {
+            return Some(format!("guards hold: {id} is called after its not_after"));
         }
-        let previous = self.last.insert(after.id, attempt.token)?;
-        let safe = self.harmless.contains(&previous) || self.retried.contains(&after.id);
-        (!safe).then(|| format!("never buy twice: attempt {} of {} begins in doubt", attempt.number, after.id))
+        let previous = self.last.insert(id, attempt.token)?;
+        let safe = self.harmless.contains(&previous) || self.retried.contains(&id);
+        let promise = match after.kind() {
+            CommandKind::Purchase => "never buy twice",
+            CommandKind::Sellback => "never sell twice",
+        };
+        (!safe).then(|| format!("{promise}: attempt {} of {id} begins in doubt", attempt.number))
     }
 }
 
-fn rises(before: Option<&Purchase>, after: &Purchase) -> Option<Violation> {
+fn rises(before: Option<&AnyOrder>, after: &AnyOrder) -> Option<Violation> {
     let before = before?;
-    let rises = after.version == before.version + 1 && after.sequence >= before.sequence;
-    (!rises).then(|| format!("versions rise: {} went from {} to {}", after.id, before.version, after.version))
+    let rises = after.version() == before.version() + 1 && after.sequence() >= before.sequence();
+    (!rises).then(|| format!("versions rise: {} went from {} to {}", after.id(), before.version(), after.version()))
 }
 
-fn due_while_open(after: &Purchase) -> Option<Violation> {
-    let agrees = after.due_at.is_none() == after.state.name().is_final();
-    (!agrees).then(|| format!("lose nothing: {} is {} and due {:?}", after.id, after.state.name(), after.due_at))
+fn due_while_open(after: &AnyOrder) -> Option<Violation> {
+    let agrees = after.due_at().is_none() == after.state().is_final();
+    (!agrees).then(|| format!("lose nothing: {} is {} and due {:?}", after.id(), after.state(), after.due_at()))
 }
 
 /// A hash of all that a commit says, without the words.
 fn fingerprint(committed: &Committed) -> u64 {
     match committed {
-        Committed::Purchase { after, attempt, pulls, event, .. } => {
-            let times = [after.due_at, Some(after.updated_at), attempt.map(|attempt| attempt.deadline)];
+        Committed::Order { after, attempt, pulls, event, .. } => {
+            let times = [after.due_at(), Some(after.updated_at()), attempt.map(|attempt| attempt.deadline)];
             let numbers = [
-                after.version as u64,
-                after.state.name() as u64,
-                u64::from(after.nudges),
-                u64::from(after.attempts),
-                after.sequence,
-                text(after.state.session().map_or("", |session| session.as_str())),
+                after.version() as u64,
+                after.state() as u64,
+                u64::from(after.nudges()),
+                u64::from(after.attempts()),
+                after.sequence(),
+                text(carries(after)),
                 attempt.map_or(0, |attempt| number(attempt.token.0)),
                 event.as_ref().map_or(0, |event| mixed(number(event.id.0), text(&event.body))),
             ];
             let times = times.into_iter().map(|time| time.map_or(0, |time| time.timestamp_micros() as u64));
             let pulls = pulls.iter().map(|pull| text(pull.item.item_id.as_str()));
-            numbers.into_iter().chain(times).chain(pulls).fold(number(after.id.0), mixed)
+            numbers.into_iter().chain(times).chain(pulls).fold(number(after.id().0), mixed)
         }
-        Committed::Fact { purchase, fact } => {
+        Committed::Fact { order, fact } => {
             let brought = match &fact.answer {
                 Answer::Done { session, .. } => text(session.as_str()),
                 other => text(other.name()),
             };
-            [number(fact.token.0), brought, fact.at.timestamp_micros() as u64].into_iter().fold(number(purchase.0), mixed)
+            [number(fact.token.0), brought, fact.at.timestamp_micros() as u64].into_iter().fold(number(order.0), mixed)
         }
         Committed::Sent(sent) => mixed(number(sent.event.0), sent.at.timestamp_micros() as u64),
         Committed::Buried { letter, event } => mixed(number(letter.id.0), number(event.id.0)),
@@ -273,24 +312,36 @@ fn text(text: &str) -> u64 {
 /// A commit as a line of the trace.
 pub fn told(committed: &Committed) -> String {
     match committed {
-        Committed::Purchase { before, after, attempt, pulls, event } => {
-            let from = before.as_ref().map_or("nothing", |before| before.state.name().as_str());
-            let due = after.due_at.map_or("never".into(), |due| due.format("%H:%M:%S%.3f").to_string());
+        Committed::Order { before, after, attempt, pulls, event } => {
+            let from = before.as_ref().map_or("nothing", |before| before.state().as_str());
+            let due = after.due_at().map_or("never".into(), |due| due.format("%H:%M:%S%.3f").to_string());
             let attempt = attempt.map_or(String::new(), |attempt| format!(", attempt {}", attempt.number));
             let event = event.as_ref().map_or(String::new(), |event| format!(", {}", event.kind));
             let items: String = pulls.iter().map(|pull| format!(", item {}", pull.item.item_id)).collect();
-            let why = doubt(&after.state).map_or(String::new(), |why| format!(", {why}"));
-            format!("{} v{} {from} -> {}, due {due}{attempt}{event}{items}{why}", after.id, after.version, after.state.name())
+            let why = doubt(after).map_or(String::new(), |why| format!(", {why}"));
+            format!("{} v{} {from} -> {}, due {due}{attempt}{event}{items}{why}", after.id(), after.version(), after.state())
         }
-        Committed::Fact { purchase, fact } => format!("{purchase} fact: {}", fact.answer.name()),
+        Committed::Fact { order, fact } => format!("{order} fact: {}", fact.answer.name()),
         Committed::Sent(sent) => format!("event {} sent", sent.event),
         Committed::Buried { letter, .. } => format!("dead letter {} ({})", letter.id, letter.reason),
     }
 }
 
+/// A session, or what is being sold.
+fn carries(order: &AnyOrder) -> &str {
+    match order {
+        AnyOrder::Purchase(purchase) => purchase.state.session().map_or("", |session| session.as_str()),
+        AnyOrder::Sellback(sellback) => sellback.state.sale().map_or("", |sale| sale.item_id.as_str()),
+    }
+}
+
 /// What the last look came to.
-fn doubt(state: &State) -> Option<&str> {
-    let evidence = match state {
+fn doubt(order: &AnyOrder) -> Option<&str> {
+    let purchase = match order {
+        AnyOrder::Purchase(purchase) => purchase,
+        AnyOrder::Sellback(sellback) => return sellback.state.evidence().map(|evidence| evidence.verdict.as_str()),
+    };
+    let evidence = match &purchase.state {
         State::Reconciling(doubt) => doubt.evidence.as_deref(),
         State::Review(review) => review.evidence.as_deref(),
         State::Fulfilled(fulfilled) => fulfilled.evidence.as_deref(),

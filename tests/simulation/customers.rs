@@ -1,20 +1,21 @@
 //! What the partners' users do in one run, beside buying through us.
 //!
-//! They own items from before. They sell and ship what they have, but only what somebody has written down already: an item that leaves
+//! They own items from before, and sell back through us what they drew. They sell and ship what they have, but only what somebody has written down already: an item that leaves
 //! unseen is beyond all evidence, and the README says so.
 
 use std::time::Duration;
 
 use clawback_domain::{
-    ItemId, PackId, PartnerId, UserId,
+    ItemId, OrderId, PackId, PartnerId, RequestId, UserId,
     answer::InitRequest,
+    item::Pull,
     purchase::{Purchase, State, StateName},
 };
 use clawback_sandbox::Mode;
 use clawback_store::{Filter, Store};
 
 use crate::{
-    workload::{self, FAULTS, USERS, packs, partners},
+    workload::{self, FAULTS, USERS, packs, partners, send_at},
     world::World,
 };
 
@@ -56,6 +57,70 @@ pub fn sell_and_ship(world: &World) {
     });
 }
 
+/// Users have their partner sell what they drew: by the pull, or by the item id, some of it twice, and now and then the same in two commands.
+pub fn sell_back(world: &World) {
+    if world.chance().below("sellbacks", 3) == 0 {
+        return;
+    }
+    let world = world.clone();
+    world.clone().spawn(async move {
+        let mut number = 0;
+        while world.handle().now() < FAULTS {
+            world.sleep(world.chance().span("next sellback", Duration::from_millis(200), Duration::from_secs(8))).await;
+            if let Some(pull) = sellable(&world).await {
+                let chance = world.chance();
+                for _ in 0..1 + chance.below("sold by two commands", 5) / 4 {
+                    number += 1;
+                    publish_sale(&world, &pull, number);
+                }
+            }
+        }
+    });
+}
+
+fn publish_sale(world: &World, pull: &Pull, number: u64) {
+    let chance = world.chance();
+    let request = RequestId::new(format!("s-{number}")).expect("a good id");
+    let target = match chance.below("by pull id", 2) {
+        0 => format!(r#""pull_id":"{}""#, pull.id),
+        _ => format!(r#""item_id":"{}""#, pull.item.item_id),
+    };
+    let least = match chance.below("least price", 6) {
+        0 => r#","min_price":"100000.00""#,
+        1 => r#","min_price":"0.01""#,
+        _ => "",
+    };
+    let body = format!(r#"{{"request_id":"{request}","user_id":"{}",{target}{least}}}"#, pull.user_id);
+    world.watch().is_to_be_sold(OrderId::of(&pull.partner, &request), &pull.partner, &pull.item.item_id);
+    world.say("customer", || body.clone());
+    send_at(world, Duration::ZERO, &pull.partner, "sellback", body.clone());
+    if chance.below("sellback redelivered", 5) == 0 {
+        send_at(world, chance.span("sell again in", Duration::ZERO, FAULTS / 2), &pull.partner, "sellback", body);
+    }
+}
+
+/// One that is recorded. Where item ids repeat, the upstream sells the oldest copy in the account, whosever it is: then one of which all copies
+/// are recorded, so that none leaves that nobody has written down.
+async fn sellable(world: &World) -> Option<Pull> {
+    let filter = Filter { state: Some(StateName::Fulfilled), limit: 200, ..Filter::default() };
+    let mut pulls = Vec::new();
+    for row in world.store().purchases(filter).await.expect("the model reads") {
+        pulls.extend(world.store().pulls(row.id).await.expect("the model reads"));
+    }
+    if world.engine().lock().mode() == Mode::Sandbox {
+        let recorded: Vec<_> = pulls.iter().map(|pull| pull.item.item_id.clone()).collect();
+        let drawn = world.engine().lock().ledger().purchases;
+        let copies = |item: &ItemId| drawn.iter().flat_map(|one| &one.items).filter(|one| one.item_id == item.as_str()).count();
+        pulls.retain(|pull| {
+            let item = &pull.item.item_id;
+            recorded.iter().filter(|known| *known == item).count() == copies(item)
+        });
+    }
+    // What leaves otherwise than through us while we sell it is beyond all evidence.
+    pulls.retain(|pull| !world.watch().look(|seen| seen.parted.contains(&(pull.partner.clone(), pull.item.item_id.clone()))));
+    (!pulls.is_empty()).then(|| pulls.swap_remove(world.chance().below("sold", pulls.len() as u64) as usize))
+}
+
 async fn part_with_one(world: &World) {
     let state = match world.chance().below("of which", 3) {
         0 => StateName::Fulfilled,
@@ -71,7 +136,12 @@ async fn part_with_one(world: &World) {
     if items.is_empty() {
         return;
     }
+    items.retain(|(partner, _, item)| !world.watch().look(|seen| seen.for_sale.contains(&(partner.clone(), item.clone()))));
+    if items.is_empty() {
+        return;
+    }
     let (partner, user, item) = &items[world.chance().below("leaving item", items.len() as u64) as usize];
+    world.watch().has_parted(partner, item);
     let left = world.engine().lock().take_away(world.upstream_now(), &workload::key(partner), item.as_str());
     world.say("customer", || format!("{user} parts with {item}: {left}"));
 }

@@ -95,7 +95,9 @@ fn upstream(chance: &Chance) -> Vec<UpstreamFault> {
         Endpoint::Status => [&on_the_way[..], &[K::TransactionFailed]].concat(),
         Endpoint::Inventory => [&on_the_way[..], &[K::InventoryLag]].concat(),
         Endpoint::Packs => on_the_way.to_vec(),
-        Endpoint::Buyback => Vec::new(),
+        Endpoint::Buyback => {
+            [&on_the_way[..], &[K::ResetAfter, K::TimeoutAfter, K::ErrorAfter, K::Redirect, K::TransactionFailed]].concat()
+        }
     };
     let fault = |endpoint, kind: Kind, most| {
         let site = format!("{endpoint} {kind}");
@@ -104,6 +106,6 @@ fn upstream(chance: &Chance) -> Vec<UpstreamFault> {
         (rate > 0).then_some(UpstreamFault { endpoint, fault, rate, site })
     };
     let usual = Endpoint::ALL.into_iter().flat_map(|at| kinds(at).into_iter().filter_map(move |kind| fault(at, kind, 60)));
-    let key = [Endpoint::Init, Endpoint::Status, Endpoint::Inventory].into_iter();
+    let key = [Endpoint::Init, Endpoint::Status, Endpoint::Inventory, Endpoint::Buyback].into_iter();
     usual.chain(key.filter_map(|at| fault(at, K::Unauthorized, 6))).collect()
 }

@@ -5,6 +5,7 @@
 
 mod executor;
 mod run;
+mod sales;
 mod timers;
 
 mod broker;

@@ -55,7 +55,7 @@ pub fn observe(whole: &Whole<'_>) -> Observed {
     let surely: BTreeSet<_> = settled_by_sight(whole, Left::Unseen).into_iter().collect();
     let (watching, avoidable): (Vec<_>, Vec<_>) = settled_by_sight(whole, Left::Seen)
         .into_iter()
-        .filter_map(|id| whole.snapshot.purchases.iter().find(|row| row.id == id))
+        .filter_map(|id| whole.snapshot.purchases().find(|row| row.id == id))
         .partition(|row| !surely.contains(&row.id) || is_overshadowed(whole, row));
     Observed { avoidable: avoidable.into_iter().filter_map(in_words).collect(), by_watching: watching.len() as u64 }
 }
@@ -75,7 +75,7 @@ fn in_words(row: &Purchase) -> Option<String> {
 /// doubt ordered enough to have bought all of it.
 fn is_overshadowed(whole: &Whole<'_>, row: &Purchase) -> bool {
     let kind = |row: &Purchase| (row.partner.clone(), row.command.user_id.clone(), row.command.pack_id.clone());
-    let of_kind: Vec<_> = whole.snapshot.purchases.iter().filter(|other| kind(other) == kind(row)).collect();
+    let of_kind: Vec<_> = whole.snapshot.purchases().filter(|other| kind(other) == kind(row)).collect();
     let known: BTreeSet<_> = of_kind.iter().filter(|other| !in_doubt(other)).map(|other| other.id).collect();
     let claimed = |at| {
         of_kind
@@ -93,14 +93,14 @@ fn is_overshadowed(whole: &Whole<'_>, row: &Purchase) -> bool {
 
 fn settled_by_sight(whole: &Whole<'_>, left_how: Left) -> Vec<PurchaseId> {
     let mut doubts = BTreeMap::<(PartnerId, UserId), Vec<&Purchase>>::new();
-    for row in whole.snapshot.purchases.iter().filter(|row| in_doubt(row)) {
+    for row in whole.snapshot.purchases().filter(|row| in_doubt(row)) {
         doubts.entry((row.partner.clone(), row.command.user_id.clone())).or_default().push(row);
     }
     let of_user = |((partner, user), rows): ((PartnerId, UserId), Vec<&Purchase>)| {
         let Some(left) = unexplained(whole, &partner, &user) else { return Vec::new() };
         let retried_at = retried_at(whole, &rows);
         let told_apart = |id: &PurchaseId| {
-            let mut attempts = whole.snapshot.attempts.iter().filter(|record| record.purchase == *id);
+            let mut attempts = whole.snapshot.attempts.iter().filter(|record| record.order == *id);
             retried_at.is_none_or(|retried| attempts.all(|record| record.attempt.started_at > retried))
         };
         let packs: BTreeSet<_> = rows.iter().map(|row| row.command.pack_id.clone()).collect();
@@ -118,13 +118,12 @@ fn settled_by_sight(whole: &Whole<'_>, left_how: Left) -> Vec<PurchaseId> {
 fn retried_at(whole: &Whole<'_>, rows: &[&Purchase]) -> Option<Time> {
     let of_user: BTreeSet<_> = whole
         .snapshot
-        .purchases
-        .iter()
+        .purchases()
         .filter(|row| row.partner == rows[0].partner && row.command.user_id == rows[0].command.user_id)
         .map(|row| row.id)
         .collect();
     let again = |entry: &&Entry| entry.from == Some(StateName::Review) && entry.to == StateName::Accepted && entry.by.is_some();
-    whole.snapshot.entries.iter().filter(again).filter(|entry| of_user.contains(&entry.purchase)).map(|entry| entry.at).max()
+    whole.snapshot.entries.iter().filter(again).filter(|entry| of_user.contains(&entry.order)).map(|entry| entry.at).max()
 }
 
 fn in_doubt(row: &Purchase) -> bool {
@@ -233,7 +232,7 @@ fn fits(whole: &Whole<'_>, row: &Purchase, at: Option<Time>) -> bool {
                 && at <= after(window_ends_at.unwrap_or(deadline), MOST_OFFSET + CLOCK_SKEW)
         })
     };
-    let mut attempts = whole.snapshot.attempts.iter().filter(|record| record.purchase == row.id);
+    let mut attempts = whole.snapshot.attempts.iter().filter(|record| record.order == row.id);
     attempts.any(|record| {
         let doubtful = record.fact.as_ref().is_none_or(|fact| matches!(fact.answer, Answer::Unknown { .. }));
         doubtful && in_time(record.attempt.started_at, record.attempt.deadline)

@@ -10,12 +10,13 @@ use clawback_domain::{
     reason::ReviewCode,
 };
 use clawback_sandbox::ledger::LedgerPurchase;
-use clawback_store::memory::Snapshot;
+use clawback_store::{DeadLetter, memory::Snapshot};
 
 use crate::{
     checks::{Seen, Violation},
     customers::BEFORE,
     doors::MOST_OFFSET,
+    sales::sales,
     workload::Ordered,
     world::World,
 };
@@ -75,13 +76,14 @@ impl Whole<'_> {
             self.answers(),
             self.events(),
             self.letters(),
+            sales(self),
             folds(self.snapshot),
         ]
         .concat()
     }
 
     fn every_command(&self, bought: &Bought<'_>) -> Vec<Violation> {
-        let rows: BTreeMap<_, _> = self.snapshot.purchases.iter().map(|row| (row.id, row)).collect();
+        let rows: BTreeMap<_, _> = self.snapshot.purchases().map(|row| (row.id, row)).collect();
         let check = |id: &PurchaseId| match rows.get(id) {
             None => Some(format!("lose nothing: {id} was published and has no row")),
             Some(row) if self.seen.careless.contains(id) => ended(row),
@@ -112,10 +114,10 @@ impl Whole<'_> {
         }
         let doubted = self.doubted();
         let mut alike = BTreeMap::<_, Vec<(PurchaseId, &str)>>::new();
-        for row in &self.snapshot.purchases {
+        for row in self.snapshot.purchases() {
             alike.entry(kind(row)).or_default().extend(items(bought, row.id).map(|item| (row.id, item)));
         }
-        let careful = self.snapshot.purchases.iter().filter(|row| !self.seen.careless.contains(&row.id));
+        let careful = self.snapshot.purchases().filter(|row| !self.seen.careless.contains(&row.id));
         let mut violations = Vec::new();
         let mut of_others = Vec::new();
         for row in careful {
@@ -140,7 +142,7 @@ impl Whole<'_> {
             };
             let calls = |owner: &PurchaseId| {
                 let owner = *owner;
-                self.snapshot.attempts.iter().filter(move |record| record.purchase == owner)
+                self.snapshot.attempts.iter().filter(move |record| record.order == owner)
             };
             let is_overdue = |owner: &PurchaseId| calls(owner).all(|record| record.attempt.deadline <= row.updated_at);
             let in_doubt = |owner: &PurchaseId| untold(owner) && (doubted.contains(owner) || is_overdue(owner));
@@ -155,7 +157,7 @@ impl Whole<'_> {
     /// Purchases that were in doubt at some time.
     fn doubted(&self) -> BTreeSet<PurchaseId> {
         let doubtful = |to| matches!(to, StateName::Reconciling | StateName::Review);
-        self.snapshot.entries.iter().filter(|entry| doubtful(entry.to)).map(|entry| entry.purchase).collect()
+        self.snapshot.entries.iter().filter(|entry| doubtful(entry.to)).map(|entry| entry.order).collect()
     }
 
     /// After its deadline an attempt has no effect any more: others judge it from then on.
@@ -164,7 +166,7 @@ impl Whole<'_> {
             .snapshot
             .attempts
             .iter()
-            .map(|record| (format!("{}.{}", record.purchase, record.attempt.number), record))
+            .map(|record| (format!("{}.{}", record.order, record.attempt.number), record))
             .collect();
         let late = |bought: &LedgerPurchase| {
             let reference = bought.client_ref.as_deref()?;
@@ -188,12 +190,12 @@ impl Whole<'_> {
     fn answers(&self) -> Vec<Violation> {
         let silent = self.snapshot.attempts.iter().filter(|record| {
             record.fact.is_none()
-                && !self.seen.calling.contains(&format!("{}.{}", record.purchase, record.attempt.number))
+                && !self.seen.calling.contains(&format!("{}.{}", record.order, record.attempt.number))
                 && self.seen.owners.contains_key(&record.attempt.token)
         });
         silent
             .map(|record| {
-                let (number, id) = (record.attempt.number, record.purchase);
+                let (number, id) = (record.attempt.number, record.order);
                 format!("say everything: attempt {number} of {id} has no answer, and its owner lives on")
             })
             .collect()
@@ -221,7 +223,7 @@ impl Whole<'_> {
         for told in self.told {
             let kind = told.routing_key.split_once('.').map_or("", |(_, kind)| kind);
             let Some((_, request)) = &told.request else { continue };
-            if !kind.starts_with("purchase.") {
+            if !kind.starts_with("purchase.") && !kind.starts_with("sellback.") {
                 continue;
             }
             match ends.get(&told.request) {
@@ -229,7 +231,7 @@ impl Whole<'_> {
                     violations.push(format!("exactly one end: {kind} of {request} came after its end"));
                 }
                 Some(_) => {}
-                None if kind == "purchase.review" => {}
+                None if kind.ends_with(".review") => {}
                 None => drop(ends.insert(&told.request, &told.message_id)),
             }
         }
@@ -239,13 +241,18 @@ impl Whole<'_> {
     /// What cannot be taken is kept with its reason; nothing else is.
     fn letters(&self) -> Vec<Violation> {
         let expected = self.ordered.broken.len() + self.ordered.conflicts.len();
-        let kept = self.snapshot.dead_letters.len();
+        let kept = self.snapshot.dead_letters.iter().filter(|letter| !panicked(letter)).count();
         let differ = kept != expected;
         differ
             .then(|| format!("lose nothing: {expected} messages could not be taken, {kept} dead letters are kept"))
             .into_iter()
             .collect()
     }
+}
+
+/// Its handler panicked before there was a row; it is kept, and nothing was called.
+pub fn panicked(letter: &DeadLetter) -> bool {
+    letter.problems.contains("its handler panicked")
 }
 
 /// Every end is true, and a review is one that nobody could have known better.
@@ -272,7 +279,7 @@ fn ended(row: &Purchase) -> Option<Violation> {
 
 /// Whether every review is one that is left to people: one that a stored answer settles is looked at again within the hour.
 pub fn is_at_rest(snapshot: &Snapshot) -> bool {
-    snapshot.purchases.iter().all(|row| match &row.state {
+    snapshot.purchases().all(|row| match &row.state {
         State::Review(review) => is_true(row, review, snapshot),
         state => state.name().is_final(),
     })
@@ -311,7 +318,8 @@ fn take<T>(from: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> bool {
 fn session(answer: &Answer) -> Option<&SessionId> {
     match answer {
         Answer::Done { session, .. } => Some(session),
-        Answer::Refused { .. }
+        Answer::Sold { .. }
+        | Answer::Refused { .. }
         | Answer::Unauthorized { .. }
         | Answer::Busy { .. }
         | Answer::NeverSent { .. }
@@ -321,7 +329,7 @@ fn session(answer: &Answer) -> Option<&SessionId> {
 
 /// The answer of a purchase's last attempt.
 pub fn brought<'a>(row: &Purchase, snapshot: &'a Snapshot) -> Option<&'a Answer> {
-    let mut attempts = snapshot.attempts.iter().filter(|record| record.purchase == row.id);
+    let mut attempts = snapshot.attempts.iter().filter(|record| record.order == row.id);
     Some(&attempts.next_back()?.fact.as_ref()?.answer)
 }
 
@@ -330,15 +338,15 @@ fn folds(snapshot: &Snapshot) -> Vec<Violation> {
     let mut told = BTreeMap::<PurchaseId, StateName>::new();
     let mut violations = Vec::new();
     for entry in &snapshot.entries {
-        let before = told.insert(entry.purchase, entry.to);
+        let before = told.insert(entry.order, entry.to);
         if before != entry.from {
-            let (id, version) = (entry.purchase, entry.version);
+            let (id, version) = (entry.order, entry.version);
             violations.push(format!("say everything: {id} has a gap in its timeline at version {version}"));
         }
     }
-    for row in &snapshot.purchases {
-        if told.get(&row.id) != Some(&row.state.name()) {
-            violations.push(format!("say everything: the timeline of {} does not lead to {}", row.id, row.state.name()));
+    for row in &snapshot.orders {
+        if told.get(&row.id()) != Some(&row.state()) {
+            violations.push(format!("say everything: the timeline of {} does not lead to {}", row.id(), row.state()));
         }
     }
     violations

@@ -8,6 +8,7 @@ use clawback_domain::{
     planted::Bug,
     poll::{PollRules, ReconcileRules},
     purchase::{Purchase, Rules, State, StateName},
+    sellback::Sellback,
 };
 use clawback_sandbox::{Engine, Mode, Options};
 use clawback_store::memory::{Memory, Snapshot};
@@ -25,7 +26,8 @@ use crate::{
     fleet::{Fleet, Settings},
     observer::{Observed, observe},
     operators, rehearsed,
-    rest::{Told, Whole, bought_by_us, brought, is_at_rest},
+    rest::{Told, Whole, bought_by_us, brought, is_at_rest, panicked},
+    sales::waits_for_a_person,
     trace::Trace,
     workload::{self, FAULTS, Ordered},
     world::{Parts, World},
@@ -84,6 +86,7 @@ pub fn run(plan: &Plan) -> Report {
     let ordered = workload::publish(&world, plan.commands);
     customers::own_items(&world);
     customers::sell_and_ship(&world);
+    customers::sell_back(&world);
     operators::operate(&world, &ordered, settings.rules);
     let told = collect_events(&world);
     let end = live(&mut executor, &world, settings, &ordered);
@@ -127,7 +130,17 @@ fn is_avoidable(world: &World, ordered: &Ordered) -> bool {
 fn rest(world: &World, ordered: &Ordered) -> bool {
     let settled =
         world.watch().look(|seen| seen.unsent.is_empty() && ordered.commands.keys().all(|id| seen.resting.contains(id)));
-    settled && is_at_rest(&world.store().snapshot())
+    let snapshot = world.store().snapshot();
+    settled && is_at_rest(&snapshot) && sales_rest(world, &snapshot)
+}
+
+/// Every sellback has ended, waits for a person, or waits for one that does; or its message is kept.
+fn sales_rest(world: &World, snapshot: &Snapshot) -> bool {
+    let rows: BTreeSet<_> = snapshot.sellbacks().map(|row| row.id).collect();
+    let kept = snapshot.dead_letters.iter().filter(|letter| panicked(letter)).count();
+    let missing = world.watch().look(|seen| seen.sellbacks.iter().filter(|id| !rows.contains(id)).count());
+    let rests = |row: &Sellback| row.state.name().is_announced() || waits_for_a_person(snapshot, row);
+    missing <= kept && snapshot.sellbacks().all(rests)
 }
 
 fn judge(
@@ -151,9 +164,9 @@ fn judge(
         violations.extend(whole.violations());
         let mut coverage = coverage.clone();
         coverage.walk(&snapshot.entries);
-        let unknown: Vec<_> = snapshot.purchases.iter().filter(|row| is_unknown(row, &snapshot)).collect();
+        let unknown: Vec<_> = snapshot.purchases().filter(|row| is_unknown(row, &snapshot)).collect();
         let by_people: BTreeSet<_> =
-            snapshot.entries.iter().filter(|entry| entry.by.is_some()).map(|entry| entry.purchase).collect();
+            snapshot.entries.iter().filter(|entry| entry.by.is_some()).map(|entry| entry.order).collect();
         let recovered = unknown.iter().filter(|row| is_recovered(row) && !by_people.contains(&row.id));
         Report {
             seed: plan.seed,
@@ -163,7 +176,7 @@ fn judge(
             polls: executor.polls,
             unknown: unknown.len() as u64,
             recovered: recovered.count() as u64,
-            reviews: snapshot.purchases.iter().filter(|row| row.state.name() == StateName::Review).count() as u64,
+            reviews: snapshot.purchases().filter(|row| row.state.name() == StateName::Review).count() as u64,
             observed: observe(&whole),
             faults: world.chance().fired(),
             coverage,
@@ -235,6 +248,8 @@ fn settings(world: &World) -> Settings {
         concurrency: 1 + chance.below("concurrency", 16) as u32,
         poll_concurrency: 4 + chance.below("poll concurrency", 100) as u32,
         rate_per_second: 2 + chance.below("rate per second", 30) as u32,
+        sell_concurrency: 1 + chance.below("sell concurrency", 4) as u32,
+        sells_per_second: 1 + chance.below("sells per second", 20) as u32,
     };
     Settings { limits, rules }
 }

@@ -4,15 +4,17 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use clawback_domain::{
-    AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
+    AttemptToken, DeadLetterId, EventId, OrderId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Change, Fact, Insertion},
+    command::Target,
     event::Event,
     evidence::{Case, Sightings, Unexplained},
     item::Pull,
+    order::AnyOrder,
     pause::{Pause, PauseScope},
-    purchase::Purchase,
     reason::WaitCode,
     resource::evidence_of,
+    sellback::SaleCase,
     timeline::Entry,
 };
 use clawback_store::{
@@ -43,6 +45,13 @@ impl SimStore {
     }
 }
 
+fn has_evidence(order: &AnyOrder) -> bool {
+    match order {
+        AnyOrder::Purchase(purchase) => evidence_of(&purchase.state).is_some(),
+        AnyOrder::Sellback(sellback) => sellback.state.evidence().is_some(),
+    }
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError> {
@@ -50,7 +59,7 @@ impl Store for SimStore {
     }
 
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
-        let is_verdict = |change: &Change| change.after.state.name().is_final() && evidence_of(&change.after.state).is_some();
+        let is_verdict = |change: &Change| change.after.state().is_final() && has_evidence(&change.after);
         if draft.look(is_verdict) && self.0.fires("verdict slow", self.0.rates().verdict_slow) {
             self.0.sleep(self.0.chance().span("verdict slow for", Duration::ZERO, Duration::from_secs(20))).await;
         }
@@ -69,19 +78,19 @@ impl Store for SimStore {
         self.write(|store| async move { store.record_bare_session(token, session, at).await }).await
     }
 
-    async fn purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError> {
-        self.read(|store| async move { store.purchase(id).await }).await
+    async fn order(&self, id: OrderId) -> Result<Option<AnyOrder>, StoreError> {
+        self.read(|store| async move { store.order(id).await }).await
     }
 
-    async fn purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
-        self.read(|store| async move { store.purchases(filter).await }).await
+    async fn orders(&self, filter: Filter) -> Result<Vec<AnyOrder>, StoreError> {
+        self.read(|store| async move { store.orders(filter).await }).await
     }
 
-    async fn attempts(&self, id: PurchaseId) -> Result<Vec<AttemptRecord>, StoreError> {
+    async fn attempts(&self, id: OrderId) -> Result<Vec<AttemptRecord>, StoreError> {
         self.read(|store| async move { store.attempts(id).await }).await
     }
 
-    async fn timeline(&self, id: PurchaseId) -> Result<Vec<Entry>, StoreError> {
+    async fn timeline(&self, id: OrderId) -> Result<Vec<Entry>, StoreError> {
         self.read(|store| async move { store.timeline(id).await }).await
     }
 
@@ -97,6 +106,11 @@ impl Store for SimStore {
     async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
         let (partner, user) = (partner.clone(), user.clone());
         self.read(|store| async move { store.case(&partner, &user).await }).await
+    }
+
+    async fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> Result<SaleCase, StoreError> {
+        let (partner, user, target) = (partner.clone(), user.clone(), target.clone());
+        self.read(|store| async move { store.sale_case(&partner, &user, &target).await }).await
     }
 
     async fn unexplained(

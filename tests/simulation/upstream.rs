@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use clawback_domain::{
-    Clock, PartnerId, SessionId, Time, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, Inventory, InventoryAnswer, PacksAnswer, StatusAnswer},
+    Clock, ItemId, PartnerId, SessionId, Time, UserId,
+    answer::{Answer, BuybackRequest, InitRequest, Inventory, InventoryAnswer, PacksAnswer, StatusAnswer},
     item::{HeldItem, Standing},
     planted::{Bug, planted},
     poll::Timeouts,
@@ -76,10 +76,11 @@ impl World {
         self.rates().at_upstream(endpoint).find(hits).map(|fault| fault.fault)
     }
 
-    /// An inventory that shows nothing. Only of users of whom a pull was seen before: of others nobody could tell that it lies.
+    /// An inventory that shows nothing. Only of users of whom a pull was seen before that nobody sells: of others nobody could tell that
+    /// it lies.
     async fn is_blind(&self, partner: &PartnerId, user: &UserId) -> Option<InventoryAnswer> {
         let known = self.store().pulls_of_user(partner, user).await.expect("the model reads");
-        if !known.iter().any(|pull| pull.sight.standing() == Standing::Held) {
+        if !known.iter().any(|pull| pull.standing() == Standing::Held && !self.is_for_sale(partner, &pull.item.item_id)) {
             return None;
         }
         if self.in_spell(partner, user) {
@@ -91,6 +92,11 @@ impl World {
             0 => InventoryAnswer::UserNotFound,
             _ => InventoryAnswer::Read(empty()),
         })
+    }
+
+    /// Whether somebody has ever asked to sell such an item.
+    fn is_for_sale(&self, partner: &PartnerId, item: &ItemId) -> bool {
+        self.watch().look(|seen| seen.for_sale.contains(&(partner.clone(), item.clone())))
     }
 
     fn in_spell(&self, partner: &PartnerId, user: &UserId) -> bool {
@@ -174,8 +180,31 @@ impl Upstream for SimUpstream {
         answer.unwrap_or(PacksAnswer::Unreadable { why: "no answer in time".into() })
     }
 
-    async fn buyback(&self, _: BuybackRequest) -> BuybackAnswer {
-        unreachable!("nothing sells yet")
+    async fn buyback(&self, request: BuybackRequest) -> Answer {
+        let world = &self.world;
+        if self.clock.now() > request.send_by {
+            return Answer::NeverSent { why: "send_by passed".into() };
+        }
+        if world.fires("never sent", world.rates().never_sent) {
+            return Answer::NeverSent { why: "connection refused".into() };
+        }
+        world.say("buyback", || format!("{} {}", request.reference, request.item_id));
+        world.watch().calls(&request.reference);
+        let (reference, carrying) = (request.reference.clone(), world.clone());
+        let answer = self.call(Endpoint::Buyback, self.timeouts.buyback, move |engine, now, key| {
+            let answer = engine.sell_back(now, key, &request);
+            carrying.say("upstream", || format!("buyback {} comes to {answer:?}", request.reference));
+            match carrying.is_cut_off() {
+                true => Answer::Unknown { why: "the way back is cut".into(), status: None },
+                false => answer,
+            }
+        });
+        let answer = answer.await.unwrap_or(Answer::Unknown { why: "no answer in time".into(), status: None });
+        if world.fires("answer held", world.rates().answer_held) {
+            world.sleep(world.chance().span("answer held for", Duration::from_secs(10), Duration::from_secs(180))).await;
+        }
+        world.watch().answered(world.process(), &reference, &answer);
+        answer
     }
 
     fn key_fingerprint(&self) -> String {

@@ -117,7 +117,7 @@ impl Wish {
 }
 
 /// A partner publishes with a confirm, and again until it has one.
-fn send_at(world: &World, at: Duration, partner: &PartnerId, routing_key: &str, body: String) {
+pub fn send_at(world: &World, at: Duration, partner: &PartnerId, routing_key: &str, body: String) {
     let message = Message {
         exchange: topology::commands(partner),
         routing_key: routing_key.into(),

@@ -51,11 +51,15 @@ impl Partner {
 
     /// Publishes many purchases, pipelined, and waits until the broker has them all.
     pub async fn purchase_all(&self, commands: impl IntoIterator<Item = Value>) -> Result<()> {
+        self.publish_all("purchase", commands).await
+    }
+
+    pub async fn publish_all(&self, routing_key: &str, commands: impl IntoIterator<Item = Value>) -> Result<()> {
         let commands: Vec<Value> = commands.into_iter().collect();
         for window in commands.chunks(WINDOW) {
             let mut confirms = Vec::with_capacity(WINDOW);
             for command in window {
-                confirms.push(confirmed(self.send("purchase", command.to_string().as_bytes()).await?));
+                confirms.push(confirmed(self.send(routing_key, command.to_string().as_bytes()).await?));
             }
             try_join_all(confirms).await?;
         }

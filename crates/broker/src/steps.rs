@@ -3,12 +3,12 @@
 //! A step may be lost, doubled or late. It names the version it was made for; whoever finds another version in the row ends there.
 
 use crate::{Broker, Message, Properties, PublishError, Routing, topology};
-use clawback_domain::{PartnerId, PurchaseId};
+use clawback_domain::{OrderId, PartnerId};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    pub purchase: PurchaseId,
+    pub order: OrderId,
     pub version: i64,
 }
 
@@ -24,7 +24,7 @@ impl Step {
             routing_key: partner.to_string(),
             body: serde_json::to_vec(&self).expect("a step has only strings and numbers").into(),
             properties: Properties {
-                message_id: Some(format!("{}.{}", self.purchase, self.version)),
+                message_id: Some(format!("{}.{}", self.order, self.version)),
                 content_type: Some("application/json".into()),
                 ..Properties::default()
             },
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_step_reads_back() {
-        let step = Step { purchase: PurchaseId(uuid::Uuid::from_u128(7)), version: 3 };
+        let step = Step { order: OrderId(uuid::Uuid::from_u128(7)), version: 3 };
         let message = step.message(&PartnerId::new("acme").unwrap());
         assert_eq!(Step::decode(&message.body), Some(step));
         assert_eq!(Step::decode(b"{}"), None);

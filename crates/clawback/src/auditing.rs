@@ -1,16 +1,19 @@
 //! The audit as people and machines are shown it, for the verb and the operators' HTTP door alike.
 
-use std::time::Duration;
+mod shown;
 
-use clawback_domain::{Money, PartnerId, Time, clock::micros};
+use std::{collections::BTreeMap, time::Duration};
+
+use clawback_domain::{OrderId, Time, clock::micros, pause::CommandKind};
 use clawback_store::{
     Store, StoreError,
-    audit::{Books, Difference, Finding, Scope, Sums},
+    audit::{Books, Scope},
 };
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{config::parse_duration, output};
+use shown::{ShownDifference, ShownPartner, ShownSums};
 
 /// How far back to audit, as a person says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,55 +63,33 @@ pub struct Report {
     differences: Vec<ShownDifference>,
 }
 
-#[derive(Debug, Serialize)]
-struct ShownPartner {
-    partner: PartnerId,
-    #[serde(flatten)]
-    sums: ShownSums,
-}
-
-#[derive(Debug, Serialize)]
-struct ShownSums {
-    accepted: u64,
-    fulfilled: u64,
-    failed: u64,
-    review: u64,
-    open: u64,
-    difference: i64,
-    attempts: u64,
-    sessions: u64,
-    pulls: u64,
-    /// What was paid, by the prices as listed when each was called: of `paid_known` purchases out of `paid`.
-    spent: Option<String>,
-    paid: u64,
-    paid_known: u64,
-    /// What sellbacks brought: nothing yet, for none are taken.
-    sold: Option<String>,
-    /// What the upstream offered for the pulls when they were drawn, as far as it told: of `priced` of them.
-    worth: Option<String>,
-    priced: u64,
-    currency: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct ShownDifference {
-    kind: &'static str,
-    purchase_id: Option<Uuid>,
-    dead_letter_id: Option<Uuid>,
-    partner: Option<PartnerId>,
-    /// The whole sentence.
-    message: String,
-}
-
 /// # Errors
 /// The store.
 pub async fn audit(store: &dyn Store, now: Time, since: Option<Since>) -> Result<Report, StoreError> {
     let scope = Scope { since: since.and_then(|since| since.at(now)), now };
-    Ok(Report::of(&store.audit(scope).await?, scope))
+    let books = store.audit(scope).await?;
+    let mut kinds = BTreeMap::new();
+    for difference in &books.differences {
+        if let Some(kind) = kind(store, OrderId(difference.subject)).await? {
+            kinds.insert(difference.subject, kind);
+        }
+    }
+    Ok(Report::of(&books, scope, &kinds))
+}
+
+/// `None` where neither a readable row nor an event tells it any more.
+async fn kind(store: &dyn Store, id: OrderId) -> Result<Option<CommandKind>, StoreError> {
+    match store.order(id).await {
+        Ok(Some(order)) => return Ok(Some(order.kind())),
+        Ok(None) | Err(StoreError::Corrupt(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let told = store.last_event(id.0).await?.map(|stored| stored.event.kind.as_str());
+    Ok(told.and_then(|told| told.split('.').nth(1)).and_then(CommandKind::parse))
 }
 
 impl Report {
-    fn of(books: &Books, scope: Scope) -> Self {
+    fn of(books: &Books, scope: Scope, kinds: &BTreeMap<Uuid, CommandKind>) -> Self {
         Self {
             sound: books.are_sound(),
             at: scope.now,
@@ -121,7 +102,11 @@ impl Report {
                 .map(|(partner, sums)| ShownPartner { partner: partner.clone(), sums: (*sums).into() })
                 .collect(),
             found: books.found.values().sum(),
-            differences: books.differences.iter().map(ShownDifference::from).collect(),
+            differences: books
+                .differences
+                .iter()
+                .map(|difference| ShownDifference::of(difference, kinds.get(&difference.subject).copied()))
+                .collect(),
         }
     }
 
@@ -146,6 +131,12 @@ impl Report {
         let mut text = output::table(header, partners.chain([all]).map(row));
         text +=
             "\nSpent is by the prices as listed when each was called; worth is what the upstream offered for the pulls then.\n";
+        if self.total.sellbacks.accepted > 0 {
+            let all = ("all", &self.total);
+            let partners = self.partners.iter().map(|shown| (shown.partner.as_str(), &shown.sums));
+            let header = ["sellbacks of", "accepted", "sold", "failed", "review", "open", "difference", "brought"];
+            text += &format!("\n{}\n", output::table(header, partners.chain([all]).map(sales_row)));
+        }
         match self.found {
             0 => text += "no differences\n",
             found => text += &format!("differences: {found}\n"),
@@ -178,55 +169,23 @@ fn row((name, sums): (&str, &ShownSums)) -> [String; 12] {
     [name.into(), accepted, fulfilled, failed, review, open, difference, attempts, sessions, pulls, spent, worth]
 }
 
+fn sales_row((name, sums): (&str, &ShownSums)) -> [String; 8] {
+    let sales = &sums.sellbacks;
+    let numbers = [sales.accepted, sales.sold, sales.failed, sales.review, sales.open].map(|number| number.to_string());
+    let [accepted, sold, failed, review, open] = numbers;
+    let brought = sums.sold.clone().unwrap_or_else(|| "too much".into());
+    let brought = match sales.estimated {
+        0 => brought,
+        estimated => format!("{brought}, {estimated} estimated"),
+    };
+    [name.into(), accepted, sold, failed, review, open, sales.difference.to_string(), brought]
+}
+
 fn amount(known: Option<&str>, unknown: u64) -> String {
     match (known, unknown) {
         (None, _) => "too much".to_owned(),
         (Some(known), 0) => known.to_owned(),
         (Some(known), unknown) => format!("{known} and {unknown} unknown"),
-    }
-}
-
-impl From<Sums> for ShownSums {
-    fn from(sums: Sums) -> Self {
-        Self {
-            accepted: sums.accepted,
-            fulfilled: sums.fulfilled,
-            failed: sums.failed,
-            review: sums.review,
-            open: sums.open,
-            difference: sums.difference(),
-            attempts: sums.attempts,
-            sessions: sums.sessions,
-            pulls: sums.pulls,
-            spent: sums.spent().map(|spent| spent.to_string()),
-            paid: sums.paid,
-            paid_known: sums.paid_known,
-            sold: Some(Money::usd(0).to_string()),
-            worth: sums.worth().map(|worth| worth.to_string()),
-            priced: sums.priced,
-            currency: clawback_domain::Currency::default().code(),
-        }
-    }
-}
-
-impl From<&Difference> for ShownDifference {
-    fn from(difference: &Difference) -> Self {
-        let Difference { subject, partner, finding } = difference;
-        let is_letter = matches!(finding, Finding::Unsent { kind, .. } if kind == "clawback.command.rejected");
-        let named = (!subject.is_nil()).then_some(*subject);
-        let what = match named {
-            None => "no purchase".to_owned(),
-            Some(subject) if is_letter => format!("dead letter {subject}"),
-            Some(subject) => format!("purchase {subject}"),
-        };
-        let whose = partner.as_ref().map(|partner| format!(" of {partner}")).unwrap_or_default();
-        Self {
-            kind: finding.code(),
-            purchase_id: named.filter(|_| !is_letter),
-            dead_letter_id: named.filter(|_| is_letter),
-            partner: partner.clone(),
-            message: format!("{what}{whose} {finding}"),
-        }
     }
 }
 

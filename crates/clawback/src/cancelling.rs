@@ -1,18 +1,19 @@
-//! Cancelling a purchase that was not called yet, for the verb and the HTTP door alike.
+//! Cancelling an order that was not called yet, for the verb and the HTTP door alike.
 
 use clawback_domain::{
-    Clock, PurchaseId,
+    Clock, OrderId, Time,
     change::Change,
-    purchase::{self, Decision, Happened, Purchase, Rules},
+    order::{AnyOrder, Decision, Machine, Rules},
+    purchase, sellback,
 };
 use clawback_store::{Applied, Store, StoreError};
 
 #[derive(Debug)]
 pub enum Cancelled {
     /// It is cancelled, now or before.
-    Done(Box<Purchase>),
+    Done(Box<AnyOrder>),
     /// It was called already; it goes on to its end.
-    TooLate(Box<Purchase>),
+    TooLate(Box<AnyOrder>),
     Unknown,
 }
 
@@ -21,24 +22,19 @@ const TRIES: u32 = 8;
 
 /// # Errors
 /// The store's.
-pub async fn cancel(
-    store: &dyn Store,
-    clock: &dyn Clock,
-    id: PurchaseId,
-    by: &str,
-    why: &str,
-) -> Result<Cancelled, StoreError> {
+pub async fn cancel(store: &dyn Store, clock: &dyn Clock, id: OrderId, by: &str, why: &str) -> Result<Cancelled, StoreError> {
     for _ in 0..TRIES {
-        let Some(purchase) = store.purchase(id).await? else { return Ok(Cancelled::Unknown) };
-        let happened = Happened::Cancelled { by: by.into(), why: why.into() };
-        let what = happened.name();
-        // Cancelling is decided by the state alone; no partner's rules enter into it.
-        let transition = match purchase::decide(&purchase, happened, clock.now(), &Rules::default()) {
-            Decision::Transition(transition) => transition,
-            Decision::Repeat => return Ok(Cancelled::Done(Box::new(purchase))),
-            Decision::Orphan(_) | Decision::Illegal(_) => return Ok(Cancelled::TooLate(Box::new(purchase))),
+        let Some(order) = store.order(id).await? else { return Ok(Cancelled::Unknown) };
+        let (by, why, now) = (by.to_owned(), why.to_owned(), clock.now());
+        let change = match &order {
+            AnyOrder::Purchase(row) => change(row, purchase::Happened::Cancelled { by, why }, now),
+            AnyOrder::Sellback(row) => change(row, sellback::Happened::Cancelled { by, why }, now),
         };
-        let change = Change::of(&purchase, *transition, what, None);
+        let change = match change {
+            Decided::Change(change) => *change,
+            Decided::Already => return Ok(Cancelled::Done(Box::new(order))),
+            Decided::TooLate => return Ok(Cancelled::TooLate(Box::new(order))),
+        };
         let after = change.after.clone();
         match store.apply(change).await {
             Ok(Applied::Committed) => return Ok(Cancelled::Done(Box::new(after))),
@@ -47,5 +43,21 @@ pub async fn cancel(
             Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Unavailable("the purchase is being moved all the time".into()))
+    Err(StoreError::Unavailable("the order is being moved all the time".into()))
+}
+
+enum Decided {
+    Change(Box<Change>),
+    Already,
+    TooLate,
+}
+
+fn change<O: Machine>(row: &O, happened: O::Happened, now: Time) -> Decided {
+    let what = O::name_of(&happened);
+    // Cancelling is decided by the state alone; no partner's rules enter into it.
+    match row.decide(happened, now, &Rules::default()) {
+        Decision::Transition(transition) => Decided::Change(Box::new(Change::of(row, *transition, what, None))),
+        Decision::Repeat => Decided::Already,
+        Decision::Orphan(_) | Decision::TooLate(_) | Decision::Illegal(_) => Decided::TooLate,
+    }
 }

@@ -57,29 +57,29 @@ enum Command {
     Api(ApiFlags),
     /// The stand-in upstream as a server
     Sandbox(SandboxFlags),
-    /// Asks for purchases
-    Enqueue(verbs::enqueue::EnqueueFlags),
-    /// The timeline of a purchase, and why it waits
+    /// Asks for purchases and sellbacks
+    Enqueue(Box<verbs::enqueue::EnqueueFlags>),
+    /// The timeline of a purchase or sellback, and why it waits
     Show(verbs::show::ShowFlags),
-    /// Purchases, or a user's items
+    /// Purchases or sellbacks, newest first, or a user's items
     #[command(subcommand)]
     List(verbs::list::List),
-    /// Ends a purchase that was not called yet
+    /// Ends a purchase or sellback that was not called yet
     Cancel(verbs::cancel::CancelFlags),
-    /// Stops calling: everything, a partner, or a partner's pack
+    /// Stops calling: everything, a partner, or a partner's pack; purchases, sellbacks or both
     Pause(verbs::pause::PauseFlags),
     /// Takes a pause away; what waited comes due at the partner's rate
     Resume(verbs::pause::PauseFlags),
     /// What is paused, by whom and why
     #[command(after_help = "Example:\n  clawback paused --json")]
     Paused,
-    /// Purchases that wait for a person's word
+    /// Purchases and sellbacks that wait for a person's word
     #[command(subcommand)]
     Review(verbs::review::ReviewVerb),
     /// Messages that could not be handled
     #[command(subcommand)]
     Dead(verbs::dead::Dead),
-    /// Proves that every purchase is accounted for and that the books agree
+    /// Proves that every purchase and sellback is accounted for and that the books agree
     Audit(verbs::audit::AuditFlags),
     /// What partners are told
     #[command(subcommand)]
@@ -140,7 +140,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Scheduler(flags) => roles::scheduler(context, flags).await,
         Command::Api(flags) => roles::api(context, flags).await,
         Command::Sandbox(flags) => roles::sandbox::run(context, flags).await,
-        Command::Enqueue(flags) => verbs::enqueue::run(context, flags).await,
+        Command::Enqueue(flags) => verbs::enqueue::run(context, *flags).await,
         Command::Show(flags) => verbs::show::run(context, flags).await,
         Command::List(list) => verbs::list::run(context, list).await,
         Command::Cancel(flags) => verbs::cancel::run(context, flags).await,

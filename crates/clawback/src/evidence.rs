@@ -1,11 +1,15 @@
 //! The evidence of a doubt in words, so that a support person can read it to a customer.
 
+mod sale;
+
 use clawback_domain::{
     Time,
     evidence::{Evidence, Found, Look, Rival, Standing},
 };
 
 use crate::output::{self, printable};
+
+pub use sale::{look as sale_look, text as sale_text};
 
 /// What one reading of the inventory showed.
 pub fn look(look: &Look) -> String {

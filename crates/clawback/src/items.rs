@@ -96,6 +96,7 @@ mod tests {
             item: Item::bare(ItemId::new(format!("item-{position}")).unwrap()),
             created_at: Time::UNIX_EPOCH,
             sight: Default::default(),
+            sale: None,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 mod context;
 mod evidence;
 mod failure;
+mod kind;
 mod output;
 
 mod accepting;

@@ -67,7 +67,7 @@ impl Wanted {
     }
 }
 
-/// `everything`, `partner acme, pack rookie, purchase`.
+/// `everything`, `partner acme, pack rookie, purchases`.
 pub fn describe(scope: &PauseScope) -> String {
     let parts = [
         scope.partner.as_ref().map(|partner| format!("partner {partner}")),
@@ -98,7 +98,7 @@ pub async fn pause(
 pub struct Resumed {
     /// `false`: it was not paused.
     pub resumed: bool,
-    /// Waiting purchases that are due again, spread over the rate.
+    /// Orders that waited and are due again, spread over the rate.
     pub lifted: u64,
 }
 

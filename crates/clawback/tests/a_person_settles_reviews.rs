@@ -53,7 +53,7 @@ impl<'a> Doubt<'a> {
         let attempt = accepted.attempt(token, now, &Rules::default());
         let initiated = transition(&accepted, Happened::Initiated(attempt), now);
         let insertion = Insertion::of(accepted).then(initiated, HappenedName::Initiated);
-        let called = insertion.purchase.clone();
+        let called = insertion.order.purchase().cloned().unwrap();
         assert_eq!(store.insert(insertion).await.unwrap(), Inserted::New);
 
         let answer = Answer::Unknown { why: "the connection was reset".into(), status: None };
@@ -112,7 +112,7 @@ fn transition(before: &Purchase, happened: Happened, now: Time) -> Transition {
 async fn apply(store: &Sql, before: &Purchase, happened: Happened, now: Time, fact: Option<Fact>) -> Purchase {
     let what = happened.name();
     let change = Change::of(before, transition(before, happened, now), what, fact);
-    let purchase = change.after.clone();
+    let purchase = change.after.purchase().cloned().unwrap();
     assert_eq!(store.apply(change).await.unwrap(), Applied::Committed);
     purchase
 }
@@ -175,7 +175,7 @@ async fn what_is_in_doubt_is_listed_longest_first_and_shown_in_words() {
     ] {
         assert!(text.contains(said), "{said:?} is not in {text}");
     }
-    place.run(&["review", "show", "nobody"]).failed(1, "there is no purchase nobody");
+    place.run(&["review", "show", "nobody"]).failed(1, "there is no purchase or sellback nobody");
     place.run(&["review"]).failed(2, "Usage");
     place.run(&["enqueue", "purchase", "--user", "kim", "--pack", "rookie", "--request-id", "calm"]).ok();
     let calm = place.run(&["review", "show", "calm"]).ok().out;
@@ -232,7 +232,7 @@ async fn what_goes_on_is_due_at_once_and_says_whose_word_it_was() {
     let store = open(&place).await;
     let claimed = store.claim_due(store.clock().await.unwrap(), 10, &[]).await.unwrap();
     store.close().await;
-    let mut claimed: Vec<_> = claimed.iter().map(|due| due.purchase.to_string()).collect();
+    let mut claimed: Vec<_> = claimed.iter().map(|due| due.order.to_string()).collect();
     let mut expected = vec![named.clone(), retried.clone()];
     claimed.sort();
     expected.sort();
@@ -259,7 +259,7 @@ async fn a_word_that_does_not_fit_changes_nothing() {
     ] {
         resolve(&place, &id, how).failed(code, about);
     }
-    resolve(&place, "nobody", &["--failed"]).failed(1, "there is no purchase nobody");
+    resolve(&place, "nobody", &["--failed"]).failed(1, "there is no purchase or sellback nobody");
     resolve(&place, &late, &["--retry", "--accept-double-purchase"]).failed(1, "stays in review: it must not be called after");
     let choices = place.json(&["review", "show", &late])["review"]["choices"].clone();
     let retry = choices.as_array().unwrap().iter().find(|choice| choice["choice"] == "retry").unwrap().clone();

@@ -104,11 +104,11 @@ async fn what_was_damaged_behind_our_back_is_named() {
     damage(&place, "DELETE FROM events; INSERT INTO events SELECT * FROM told").await;
     place.run(&["audit"]).ok();
 
-    damage(&place, &format!("UPDATE purchases SET session_id = 'another' WHERE id = {one}")).await;
+    damage(&place, &format!("UPDATE orders SET session_id = 'another' WHERE id = {one}")).await;
     assert_eq!(difference(&place, "orphan")["orphans"], 1);
-    damage(&place, &format!("DELETE FROM attempts WHERE purchase = {one}")).await;
+    damage(&place, &format!("DELETE FROM attempts WHERE order_id = {one}")).await;
     difference(&place, "attempts");
-    damage(&place, &format!("DELETE FROM purchases WHERE id = {one}")).await;
+    damage(&place, &format!("DELETE FROM orders WHERE id = {one}")).await;
     let report = difference(&place, "vanished");
     assert_eq!((&report["accepted"], &report["differences"][0]["purchase_id"]), (&2.into(), &id.into()));
 }

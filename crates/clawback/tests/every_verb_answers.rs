@@ -64,8 +64,79 @@ fn a_purchase_is_shown_by_either_id_and_says_why_it_waits() {
     let text = place.run(&["show", "order-1"]).ok().out;
     assert!(text.contains("partner default is paused by jo: stocktaking"), "{text}");
     assert!(text.contains("1 × rookie for kim of default, request order-1"), "{text}");
-    place.run(&["show", "order-2"]).failed(1, "there is no purchase order-2");
+    place.run(&["show", "order-2"]).failed(1, "there is no purchase or sellback order-2");
     place.run(&["show"]).failed(2, "Usage");
+}
+
+const SALE: &[&str] = &["enqueue", "sellback", "--user", "kim", "--request-id", "sale-1"];
+
+#[test]
+fn a_sellback_is_asked_for_once_and_refused_with_all_its_problems() {
+    let place = Place::migrated();
+    let item = [SALE, &["--item", "card", "--min-price", "8.50"]].concat();
+    let dry = place.json(&[&item[..], &["--dry-run"]].concat());
+    assert_eq!((&dry["dry_run"], place.json(&["list", "sellbacks"])["sellbacks"].as_array().unwrap().len()), (&true.into(), 0));
+    let first = place.json(&item);
+    assert_eq!(first["result"], "accepted");
+    let again = place.json(&item);
+    assert_eq!((again["result"].as_str(), &again["sellback_id"]), (Some("repeat"), &first["sellback_id"]));
+    place.run(&[SALE, &["--item", "card"]].concat()).failed(1, "request_id_conflict");
+    place.run(&[ONE, &["--request-id", "sale-1"]].concat()).failed(2, "cannot be used multiple times");
+
+    let pull = uuid::Uuid::from_u128(7).to_string();
+    let by_pull = place.json(&["enqueue", "sellback", "--user", "kim", "--pull", &pull]);
+    assert_eq!(place.json(&["show", by_pull["sellback_id"].as_str().unwrap()])["pull_id"], pull.as_str());
+    for (flags, code, about) in [
+        (&[][..], 2, "--expiring-within"),
+        (&["--item", "a", "--pull", &pull], 2, "cannot be used with"),
+        (&["--item", "a", "--expiring-within", "1h"], 2, "cannot be used with"),
+        (&["--expiring-within", "1h"], 2, "cannot be used with"),
+        (&["--item", "a", "--prefix", "p"], 2, "--expiring-within"),
+        (&["--item", "a", "--min-price", "cheap"], 2, "/min_price must be a decimal"),
+        (&["--pull", "x"], 2, "/pull_id must be"),
+    ] {
+        place.run(&[SALE, flags].concat()).failed(code, about);
+    }
+    let all = ["enqueue", "sellback", "--user", "kim", "--expiring-within", "24h"];
+    place.run(&all).failed(2, "say --yes, or --dry-run");
+    assert!(place.run(&[&all[..], &["--dry-run"]].concat()).ok().out.contains("nothing that kim holds expires by then"));
+}
+
+#[test]
+fn a_sellback_is_listed_shown_and_cancelled_as_a_purchase_is() {
+    let place = Place::migrated();
+    place.run(ONE).ok();
+    let item = [SALE, &["--item", "card", "--min-price", "8.50", "--as", "jo"]].concat();
+    let id = place.json(&item)["sellback_id"].as_str().unwrap().to_owned();
+    let listed = place.json(&["list", "sellbacks", "--user", "kim"])["sellbacks"].clone();
+    assert_eq!((listed.as_array().unwrap().len(), listed[0]["sellback_id"].as_str()), (1, Some(id.as_str())));
+    assert_eq!(place.json(&["list", "purchases"])["purchases"].as_array().unwrap().len(), 1);
+    assert!(place.run(&["list", "sellbacks"]).ok().out.contains("item card"));
+    assert!(place.run(&["list", "sellbacks", "--state", "sold"]).ok().out.contains("no sellback is like that"));
+
+    place.run(&["pause", "--all", "--kind", "sellback", "--reason", "prices", "--as", "jo"]).ok();
+    let text = place.run(&["show", "sale-1"]).ok().out;
+    for said in ["item card from kim of default, request sale-1", "for at least 8.50 USD", "sellbacks is paused by jo: prices"]
+    {
+        assert!(text.contains(said), "{said:?} is not in {text}");
+    }
+    assert_eq!(place.json(&["show", "order-1"])["why"], "it was just accepted; a worker takes it next", "purchases go on");
+    let cancelled = place.json(&["cancel", &id]);
+    assert_eq!((cancelled["sellback_id"].as_str(), cancelled["state"].as_str()), (Some(id.as_str()), Some("failed")));
+    assert_eq!(place.json(&["show", &id])["reason"]["code"], "cancelled");
+}
+
+#[test]
+fn a_file_holds_both_kinds() {
+    let place = Place::migrated();
+    place.write("both.csv", "command,request_id,user_id,pack_id,amount,item_id\n,b,u,p,1,\nsellback,s,u,,,i\n");
+    assert_eq!(place.json(&["enqueue", "--file", "both.csv"])["accepted"], 2);
+    let line = "{\"command\":\"sellback\",\"request_id\":\"s\",\"user_id\":\"u\",\"item_id\":\"i\"}\n";
+    place.write("again.ndjson", line);
+    assert_eq!(place.json(&["enqueue", "--file", "again.ndjson"])["repeats"], 1);
+    assert_eq!(place.json(&["show", "s"])["item_id"], "i");
+    place.write("gift.ndjson", &line.replace("sellback", "gift"));
+    place.run(&["enqueue", "--file", "gift.ndjson"]).failed(1, "line 1: /command must be purchase or sellback, not gift");
 }
 
 #[test]
@@ -101,7 +172,7 @@ fn what_was_not_called_can_be_cancelled() {
     let shown = place.json(&["show", "order-1"]);
     assert_eq!((shown["reason"]["code"].as_str(), shown["why"].as_str()), (Some("cancelled"), None));
     assert_eq!(shown["timeline"][1]["by"], "jo");
-    place.run(&["cancel", "order-2"]).failed(1, "there is no purchase order-2");
+    place.run(&["cancel", "order-2"]).failed(1, "there is no purchase or sellback order-2");
 }
 
 #[test]
@@ -170,19 +241,23 @@ fn a_file_is_sent_no_faster_than_asked() {
 #[tokio::test]
 async fn a_dead_letter_is_shown_redriven_or_given_up() {
     let place = Place::migrated();
-    let good = bury(&place, br#"{"request_id":"late","user_id":"u","pack_id":"p","amount":1}"#).await;
-    let bad = bury(&place, b"{\"request_id\":\x1b").await;
-    assert_eq!(place.json(&["dead", "list"])["dead_letters"].as_array().unwrap().len(), 2);
+    let good = bury(&place, "purchase", br#"{"request_id":"late","user_id":"u","pack_id":"p","amount":1}"#).await;
+    let sale = bury(&place, "sellback", br#"{"request_id":"late-sale","user_id":"u","item_id":"i"}"#).await;
+    let bad = bury(&place, "purchase", b"{\"request_id\":\x1b").await;
+    assert_eq!(place.json(&["dead", "list"])["dead_letters"].as_array().unwrap().len(), 3);
     let shown = place.json(&["dead", "show", &good]);
     assert!(shown["body"].as_str().unwrap().contains("late"), "{shown}");
     let text = place.run(&["dead", "show", &bad]).ok().out;
     assert!(!text.contains('\u{1b}'), "what is shown never steers the terminal");
 
     let dry = place.json(&["dead", "redrive", "--all", "--dry-run"]);
-    assert_eq!(dry["would_settle"].as_array().unwrap().len(), 2);
+    assert_eq!(dry["would_settle"].as_array().unwrap().len(), 3);
     place.run(&["dead", "redrive", &bad]).failed(1, "not JSON");
     assert_eq!(place.json(&["dead", "redrive", &good, "--as", "jo", "--reason", "reopened"])["redriven"][0], good.as_str());
     assert_eq!(place.json(&["show", "late"])["state"], "accepted");
+    assert_eq!(place.json(&["dead", "redrive", &sale])["redriven"][0], sale.as_str());
+    let sellback = place.json(&["show", "late-sale"]);
+    assert_eq!((sellback["state"].as_str(), sellback["item_id"].as_str()), (Some("accepted"), Some("i")));
     place.run(&["dead", "redrive", &good]).failed(1, "it was redriven already");
     place.run(&["dead", "discard", &bad, "--as", "jo"]).ok();
     let listed = place.json(&["dead", "list"])["dead_letters"].clone();
@@ -195,18 +270,19 @@ async fn a_dead_letter_is_shown_redriven_or_given_up() {
 }
 
 /// Puts a dead letter into the store, as a worker does.
-async fn bury(place: &Place, body: &[u8]) -> String {
+async fn bury(place: &Place, kind: &str, body: &[u8]) -> String {
     let store = clawback_store::sql::connect(&place.store_url(), clawback_store::sql::Options::default()).await.unwrap();
     let partner = PartnerId::new("default").unwrap();
-    let id = DeadLetterId::of("clawback.purchases.default", body);
+    let queue = format!("clawback.{kind}s.default");
+    let id = DeadLetterId::of(&queue, body);
     let now = store.clock().await.unwrap();
     let rejected = Rejected::one(RejectionCode::PartnerClosed, "this partner takes no new commands");
     let letter = DeadLetter {
         id,
         partner: partner.clone(),
-        queue: "clawback.purchases.default".into(),
+        queue,
         exchange: "clawback.commands.default".into(),
-        routing_key: "purchase".into(),
+        routing_key: kind.into(),
         reason: "partner_closed".into(),
         problems: serde_json::to_string(&rejected.problems).unwrap(),
         body: body.to_vec(),
@@ -255,7 +331,7 @@ fn the_topology_is_printed_without_a_server_and_applied_only_to_one() {
     let place = Place::empty();
     let definitions = place.json(&["topology", "print", "--vhost", "shop"]);
     let names: Vec<_> = definitions["queues"].as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap()).collect();
-    assert!(names.contains(&"clawback.purchases.default"), "{names:?}");
+    assert!(names.contains(&"clawback.purchases.default") && names.contains(&"clawback.sellbacks.default"), "{names:?}");
     assert_eq!(definitions["queues"][0]["vhost"], "shop");
     assert!(place.run(&["topology", "print"]).ok().out.contains("clawback.commands.default"));
     for verb in ["apply", "check"] {
@@ -272,6 +348,12 @@ fn schemas_and_completions_are_printed() {
     let command = place.json(&["schema", "clawback.command.purchase"]);
     assert_eq!((&command, &command["additionalProperties"]), (&all["schemas"]["clawback.command.purchase"], &false.into()));
     assert_eq!(place.json(&["schema", "asyncapi"]), all["asyncapi"]);
+    let sale = place.json(&["schema", "clawback.command.sellback"]);
+    assert_eq!((&sale["additionalProperties"], sale["oneOf"].as_array().unwrap().len()), (&false.into(), 2));
+    for event in ["completed", "failed", "review"] {
+        let schema = place.json(&["schema", &format!("clawback.sellback.{event}")]);
+        assert!(schema["properties"]["sellback_id"].is_object(), "{event}");
+    }
     place.run(&["schema", "clawback.comand.purchase"]).failed(2, "did you mean clawback.command.purchase?");
     assert!(place.run(&["completions", "bash"]).ok().out.contains("clawback"));
     place.run(&["completions", "tcsh"]).failed(2, "tcsh");
@@ -332,6 +414,9 @@ fn every_verb_shows_an_example_and_knows_wrong_usage() {
     ] {
         assert!(place.run(&[verb, "--help"]).ok().out.contains("Example"), "{verb}");
         place.run(&[verb, "--no-such-flag"]).failed(2, "--no-such-flag");
+    }
+    for verb in [["enqueue", "purchase"], ["enqueue", "sellback"], ["list", "purchases"], ["list", "sellbacks"]] {
+        assert!(place.run(&[&verb[..], &["--help"]].concat()).ok().out.contains("Example"), "{verb:?}");
     }
     place.run(&["no-such-verb"]).failed(2, "no-such-verb");
 }

@@ -149,6 +149,8 @@ async fn a_call_in_flight_is_not_late_for_a_jump_and_is_not_made_again() {
     assert_eq!(up.bought().await, 1);
     let shown: Value = up.verb(&["show", "a", "--json"]).ok().json();
     assert_eq!(shown["attempts"].as_array().unwrap().len(), 1, "{shown}");
+    let states: Vec<_> = shown["timeline"].as_array().unwrap().iter().map(|entry| entry["to"].as_str().unwrap()).collect();
+    assert!(!states.contains(&"reconciling"), "its answer was on its way: {shown}");
 }
 
 #[tokio::test]

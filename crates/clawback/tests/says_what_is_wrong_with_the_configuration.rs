@@ -30,7 +30,8 @@ fn every_mistake_is_told_with_its_place() {
         ("[defaults]\npoll = { frist = \"1s\" }", "defaults.poll.frist: unknown key; did you mean `first`?"),
         ("[defaults]\npoll = { first = \"1m\" }", "defaults.poll.first: must not be longer than `max`"),
         ("[defaults]\npoll = false", "defaults.poll: must be a table, not false"),
-        ("[defaults]\nsell = 5", "defaults.sell: must be a table, or false, not 5"),
+        ("[defaults]\nsell = false", "defaults.sell: must be a table, not false"),
+        ("[defaults]\nwarnings = 5", "defaults.warnings: must be a table, or false, not 5"),
         ("[defaults]\nwarnings = { leads = [] }", "defaults.warnings.leads: must name at least one lead time"),
         ("[defaults]\nwarnings = { leads = [\"1h\", \"60m\"] }", "must not name a lead time twice"),
         ("[defaults]\nwarnings = { quiet = { from = \"25:00\" } }", "defaults.warnings.quiet.from: must be a time of day"),
@@ -122,7 +123,7 @@ fn what_is_printed_is_a_configuration_and_says_where_each_value_stands() {
     place.write("key", "live-topsecret\n");
     place.write(
         "clawback.toml",
-        "[defaults]\nrate_per_second = 7\nsell = false\n[[partner]]\nname = \"acme\"\napi_key_file = \"key\"\nconcurrency = 3\n\
+        "[defaults]\nrate_per_second = 7\nwarnings = false\n[[partner]]\nname = \"acme\"\napi_key_file = \"key\"\nconcurrency = 3\n\
          poll = { max = \"10s\" }\n[[partner.pack]]\nid = \"p\"\nleads = [\"12h\", \"1h\"]\n",
     );
     let values = place.json(&["config", "print"])["values"].clone();
@@ -131,7 +132,7 @@ fn what_is_printed_is_a_configuration_and_says_where_each_value_stands() {
         ("partner[\"acme\"].rate_per_second", "7", Some("defaults.rate_per_second")),
         ("partner[\"acme\"].poll.max", "\"10s\"", Some("partner \"acme\".poll.max")),
         ("partner[\"acme\"].poll.first", "\"1s\"", None),
-        ("partner[\"acme\"].sell", "false", Some("defaults.sell")),
+        ("partner[\"acme\"].warnings", "false", Some("defaults.warnings")),
         ("partner[\"acme\"].reconcile.window", "\"45m\"", None),
         ("partner[\"acme\"].pack[\"p\"].leads", "[\"12h\", \"1h\"]", Some("partner \"acme\".pack \"p\".leads")),
         ("drain", "\"45s\"", None),

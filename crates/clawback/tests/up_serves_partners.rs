@@ -6,74 +6,13 @@ mod support;
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Place, Running, read, until};
-
-/// A running installation with its HTTP doors.
-struct Up {
-    place: Place,
-    running: Running,
-    http: Client,
-    api: String,
-    ops: String,
-    token: String,
-}
-
-impl Up {
-    async fn start() -> Self {
-        Self::start_in(Place::empty(), &[]).await
-    }
-
-    async fn start_in(mut place: Place, arguments: &[&str]) -> Self {
-        place.set("CLAWBACK_OPS_LISTEN", "127.0.0.1:0");
-        place.set("CLAWBACK_OPS_TOKEN", "ops-topsecret");
-        let mut running = place.start(&[&["up", "--sandbox", "--listen", "127.0.0.1:0"], arguments].concat());
-        let api = format!("http://{}", running.logged("serving the HTTP API", "address"));
-        let ops = format!("http://{}", running.logged("serving /livez, /readyz and /metrics", "address"));
-        let token = read(&place.path("data/token")).trim().to_owned();
-        let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        let up = Self { place, running, http, api, ops, token };
-        up.wait_until_ready().await;
-        up
-    }
-
-    async fn wait_until_ready(&self) {
-        for _ in 0..400 {
-            if self.http.get(format!("{}/readyz", self.ops)).send().await.unwrap().status() == StatusCode::OK {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it never got ready: {}", self.running.log());
-    }
-
-    async fn call(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
-        self.http.request(method, format!("{}{path}", self.api)).bearer_auth(&self.token).body(body).send().await.unwrap()
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
-        answer(self.call(Method::POST, path, body.to_string()).await).await
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        answer(self.call(Method::GET, path, "").await).await
-    }
-
-    async fn operate(&self, method: Method, token: &str, body: &Value) -> (StatusCode, Value) {
-        let request = self.http.request(method, format!("{}/ops/v1/pauses", self.ops)).bearer_auth(token);
-        answer(request.body(body.to_string()).send().await.unwrap()).await
-    }
-}
-
-async fn answer(response: Response) -> (StatusCode, Value) {
-    let status = response.status();
-    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
-    let expected = if status.is_success() { "application/json" } else { "application/problem+json" };
-    assert_eq!(kind, expected, "{status}");
-    (status, response.json().await.unwrap())
-}
+use support::{
+    Place, until,
+    up::{Up, answer},
+};
 
 fn order(id: &str) -> Value {
     json!({ "request_id": id, "user_id": "kim", "pack_id": "rookie", "amount": 1 })
@@ -168,13 +107,13 @@ async fn a_paused_purchase_waits_can_be_cancelled_and_goes_on_at_resume() {
     let (_, kept) = up.post("/v1/purchases", &order("kept")).await;
     let (_, dropped) = up.post("/v1/purchases", &order("dropped")).await;
     let path = |purchase: &Value| format!("/v1/purchases/{}", purchase["purchase_id"].as_str().unwrap());
-    until_state(&up, &path(&kept), |purchase| purchase["waiting"]["code"] == "paused").await;
+    up.until_state(&path(&kept), |purchase| purchase["waiting"]["code"] == "paused").await;
     let (status, cancelled) = up.post(&format!("{}/cancel", path(&dropped)), &json!({})).await;
     assert_eq!((status, cancelled["reason"]["code"].as_str()), (StatusCode::OK, Some("cancelled")));
 
     assert_eq!(up.operate(Method::DELETE, "ops-topsecret", &everything).await.0, StatusCode::OK);
     assert_eq!(up.operate(Method::DELETE, "ops-topsecret", &everything).await.0, StatusCode::NOT_FOUND);
-    until_state(&up, &path(&kept), |purchase| purchase["state"] == "fulfilled").await;
+    up.until_state(&path(&kept), |purchase| purchase["state"] == "fulfilled").await;
     assert_eq!(up.get(&path(&dropped)).await.1["state"], "failed");
 }
 
@@ -189,23 +128,11 @@ async fn until_held(up: &Up) {
     panic!("the pause never held: {}", up.running.log());
 }
 
-async fn until_state(up: &Up, path: &str, reached: impl Fn(&Value) -> bool) {
-    let mut last = Value::Null;
-    for _ in 0..300 {
-        last = up.get(path).await.1;
-        if reached(&last) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("it never came to that: {last}\n{}", up.running.log());
-}
-
 #[tokio::test]
 async fn a_command_from_another_process_is_found_and_its_events_are_told() {
     let up = Up::start().await;
     let id = up.place.json(&["enqueue", "purchase", "--user", "kim", "--pack", "rookie"])["purchase_id"].clone();
-    until_state(&up, &format!("/v1/purchases/{}", id.as_str().unwrap()), |purchase| purchase["state"] == "fulfilled").await;
+    up.until_state(&format!("/v1/purchases/{}", id.as_str().unwrap()), |purchase| purchase["state"] == "fulfilled").await;
     let event = up.place.run(&["events", "tail", "--last", "1", "--count", "1", "--json"]).ok().json();
     assert_eq!((event["type"].as_str(), &event["subject"]), (Some("clawback.purchase.fulfilled"), &id));
 }
@@ -258,7 +185,7 @@ async fn a_second_signal_ends_it_at_once() {
 async fn until_called(up: &Up) {
     let (_, purchase) = up.post("/v1/purchases", &order("a")).await;
     let path = format!("/v1/purchases/{}", purchase["purchase_id"].as_str().unwrap());
-    until_state(up, &path, |purchase| purchase["state"] == "initiating").await;
+    up.until_state(&path, |purchase| purchase["state"] == "initiating").await;
 }
 
 #[tokio::test]

@@ -8,20 +8,23 @@ use crate::{
     reason::FailureCode,
 };
 
-/// What is known of one `buy/init`.
+/// What is known of one `buy/init` or `buyback`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// 200 with a readable session.
     Done { session: SessionId, nfts: Vec<Item> },
+    /// A `buyback` that sold; `None` where the amount could not be read.
+    Sold { amount: Option<Money> },
     /// A documented refusal: surely no effect.
     Refused { code: FailureCode, message: String, status: u16 },
     /// 401: surely no effect, and nothing else of this partner will pass.
     Unauthorized { message: String },
-    /// 429: surely no effect, try later.
+    /// 429: surely no effect of this call, try later. Of a `buyback` also "active session": somebody is selling it; look, never call
+    /// blindly.
     Busy { retry_after: Option<Duration> },
     /// Proven: not a byte of the request's body left, and none ever will.
     NeverSent { why: String },
-    /// It may or may not have bought. Nothing may ever repeat it.
+    /// It may or may not have bought, or sold. Nothing may ever repeat it.
     Unknown { why: String, status: Option<u16> },
 }
 
@@ -37,6 +40,7 @@ impl Answer {
     pub fn name(&self) -> &'static str {
         match self {
             Answer::Done { .. } => "done",
+            Answer::Sold { .. } => "sold",
             Answer::Refused { .. } => "refused",
             Answer::Unauthorized { .. } => "unauthorized",
             Answer::Busy { .. } => "busy",
@@ -106,29 +110,6 @@ pub enum PacksAnswer {
     Listed(Vec<Pack>),
     Unauthorized,
     Unreadable { why: String },
-}
-
-/// What `buyback` said.
-#[derive(Debug, Clone, PartialEq)]
-pub enum BuybackAnswer {
-    Sold {
-        amount: Option<Money>,
-    },
-    ItemNotFound,
-    ItemExpired,
-    TransactionFailed,
-    /// 400 "active buyback session" or 429: somebody is selling it; look, never call blindly.
-    AlreadyProcessing {
-        retry_after: Option<Duration>,
-    },
-    Unauthorized,
-    NeverSent {
-        why: String,
-    },
-    Unknown {
-        why: String,
-        status: Option<u16>,
-    },
 }
 
 /// The body of `buy/init`, and until when it may be handed to a socket.

@@ -1,61 +1,67 @@
 //! What a decision writes: one transition with everything that must stand or fall with it.
 
 use crate::{
-    AttemptToken, PullId, PurchaseId, Time,
+    AttemptToken, OrderId, PullId, Time,
     answer::Answer,
     event::{self, Event, Subject},
     item::{Item, Pull, Sight},
-    purchase::{Attempt, HappenedName, Next, Purchase, State, Transition},
+    order::{AnyOrder, Attempt, HappenedName, Machine, Next, StateName, Transition},
+    purchase::{self, Purchase},
+    sellback::{self, PullPlace, Sellback},
     timeline::Entry,
 };
 
-/// The first write of a purchase: the row, and if it is called at once its attempt.
+/// The first write of an order: the row, and if it is called at once its attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Insertion {
-    pub purchase: Purchase,
+    pub order: AnyOrder,
     pub attempt: Option<Attempt>,
     pub entries: Vec<Entry>,
 }
 
 impl Insertion {
-    pub fn of(accepted: Purchase) -> Self {
+    pub fn of(accepted: impl Into<AnyOrder>) -> Self {
+        let order = accepted.into();
         let entry = Entry {
-            purchase: accepted.id,
-            version: accepted.version,
-            at: accepted.created_at,
+            order: order.id(),
+            version: order.version(),
+            at: order.created_at(),
             what: "accepted".into(),
             from: None,
-            to: accepted.state.name(),
+            to: order.state(),
             note: "stored; not called yet".into(),
             by: None,
         };
-        Self { purchase: accepted, attempt: None, entries: vec![entry] }
+        Self { order, attempt: None, entries: vec![entry] }
     }
 
     /// The row as `transition` leaves it; for a transition without an event.
-    pub fn then(mut self, transition: Transition, what: HappenedName) -> Self {
-        self.entries.extend(entry(&self.purchase, &transition, what));
-        self.attempt = begun(&transition);
-        self.purchase = transition.after;
+    pub fn then<O: Machine>(mut self, transition: Transition<O>, what: HappenedName) -> Self {
+        self.attempt = begun(transition.next);
+        let told = Told { note: transition.note, by: transition.by };
+        let after = transition.after.into();
+        self.entries.extend(entry(self.order.state(), &after, told, what));
+        self.order = after;
         self
     }
 }
 
-/// A write to a purchase that exists. It fits only if the row still has the version before `after.version`.
+/// A write to an order that exists. It fits only if the row still has the version before `after.version()`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    pub after: Purchase,
+    pub after: AnyOrder,
     /// The attempt that this change begins.
     pub attempt: Option<Attempt>,
     /// Written whether the change fits or not, and first.
     pub fact: Option<Fact>,
+    /// What was drawn.
     pub pulls: Vec<Pull>,
     pub event: Option<Event>,
     pub entry: Option<Entry>,
     pub ruling: Option<Ruling>,
 }
 
-/// That a change says what one of its user's doubtful purchases bought, which raises the version of the user's
+/// That a change says what one of its user's doubtful purchases bought, or that one of its pulls was sold, which raises the version of the user's
 /// [`Case`](crate::evidence::Case) by one: no item may be given to two purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ruling {
@@ -69,7 +75,7 @@ pub struct Ruling {
 /// An attempt with what it brought, if anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptRecord {
-    pub purchase: PurchaseId,
+    pub order: OrderId,
     pub attempt: Attempt,
     pub fact: Option<Fact>,
 }
@@ -83,26 +89,28 @@ pub struct Fact {
 }
 
 impl Change {
-    pub fn of(before: &Purchase, transition: Transition, what: HappenedName, fact: Option<Fact>) -> Self {
-        let entry = entry(before, &transition, what);
-        let attempt = begun(&transition);
-        let Transition { after, items, .. } = transition;
-        let pulls = pulls(&after, items);
-        let announced = after.sequence > before.sequence;
+    pub fn of<O: Machine>(before: &O, transition: Transition<O>, what: HappenedName, fact: Option<Fact>) -> Self {
+        let Transition { after, next, items, note, by } = transition;
+        let ruling = before.concludes(&after).then_some(Ruling { case: None, retried: false });
+        let after: AnyOrder = after.into();
+        let entry = entry(before.state(), &after, Told { note, by }, what);
+        let pulls = after.purchase().map(|purchase| pulls(purchase, items)).unwrap_or_default();
+        let announced = after.sequence() > before.sequence();
         let event = announced.then(|| announcement(&after, &pulls)).flatten();
-        let told = before.state.is_in_doubt() && !after.state.is_in_doubt();
-        let ruling = told.then_some(Ruling { case: None, retried: false });
-        Self { after, attempt, fact, pulls, event, entry, ruling }
+        Self { after, attempt: begun(next), fact, pulls, event, entry, ruling }
     }
-}
 
-impl Change {
+    /// The pull that this change gives away.
+    pub fn sold(&self) -> Option<PullPlace> {
+        self.after.sellback()?.state.sold()?.pull
+    }
+
     /// Both as one write: the row goes from where this change found it to where `next` leaves it, under one version. `next` was
     /// computed from [`Change::after`].
     pub fn join(&mut self, next: Change) {
         let Change { after, attempt, fact, pulls, event, entry, ruling } = next;
-        let version = self.after.version;
-        self.after = Purchase { version, ..after };
+        let version = self.after.version();
+        self.after = after.at_version(version);
         self.attempt = attempt.or(self.attempt);
         self.fact = self.fact.take().or(fact);
         self.ruling = self.ruling.take().or(ruling);
@@ -117,30 +125,29 @@ impl Change {
     }
 }
 
-fn begun(transition: &Transition) -> Option<Attempt> {
-    match transition.next {
+fn begun(next: Next) -> Option<Attempt> {
+    match next {
         Next::Call(attempt) => Some(attempt),
         Next::Rest | Next::TryAfter(_) | Next::PollAfter(_) | Next::LookAfter(_) => None,
     }
 }
 
+/// What a transition says to people.
+struct Told {
+    note: String,
+    by: Option<String>,
+}
+
 /// Turns and polls that change nothing are not told: they would drown what a support person looks for.
-fn entry(before: &Purchase, transition: &Transition, what: HappenedName) -> Option<Entry> {
-    let (from, to) = (before.state.name(), transition.after.state.name());
+fn entry(from: StateName, after: &AnyOrder, told: Told, what: HappenedName) -> Option<Entry> {
+    let to = after.state();
     let quiet = matches!(what, HappenedName::TurnTaken | HappenedName::Polled | HappenedName::Looked);
     if from == to && quiet {
         return None;
     }
-    Some(Entry {
-        purchase: before.id,
-        version: transition.after.version,
-        at: transition.after.updated_at,
-        what: what.to_string(),
-        from: Some(from),
-        to,
-        note: transition.note.clone(),
-        by: transition.by.clone(),
-    })
+    let Told { note, by } = told;
+    let (order, version, at) = (after.id(), after.version(), after.updated_at());
+    Some(Entry { order, version, at, what: what.to_string(), from: Some(from), to, note, by })
 }
 
 fn pulls(purchase: &Purchase, items: Vec<Item>) -> Vec<Pull> {
@@ -156,21 +163,23 @@ fn pulls(purchase: &Purchase, items: Vec<Item>) -> Vec<Pull> {
             item,
             created_at: purchase.updated_at,
             sight: Sight::default(),
+            sale: None,
         }
     };
     items.into_iter().enumerate().map(pull).collect()
 }
 
 /// The event that entering this state is told with.
-fn announcement(after: &Purchase, pulls: &[Pull]) -> Option<Event> {
-    let subject = Subject {
-        partner: &after.partner,
-        purchase_id: after.id,
-        command: &after.command,
-        sequence: after.sequence,
-        time: after.updated_at,
-        trace: Some(&after.trace),
-    };
+fn announcement(after: &AnyOrder, pulls: &[Pull]) -> Option<Event> {
+    match after {
+        AnyOrder::Purchase(purchase) => announce_purchase(purchase, pulls),
+        AnyOrder::Sellback(sellback) => announce_sellback(sellback),
+    }
+}
+
+fn announce_purchase(after: &Purchase, pulls: &[Pull]) -> Option<Event> {
+    use purchase::State;
+    let subject = Subject::of_purchase(after);
     match &after.state {
         State::Fulfilled(fulfilled) => Some(event::fulfilled(
             &subject,
@@ -186,5 +195,16 @@ fn announcement(after: &Purchase, pulls: &[Pull]) -> Option<Event> {
         State::Failed { failure, evidence, .. } => Some(event::failed(&subject, failure, evidence.as_deref())),
         State::Review(review) => Some(event::review(&subject, review.code, &review.message, review.evidence.as_deref())),
         State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Reconciling(_) => None,
+    }
+}
+
+fn announce_sellback(after: &Sellback) -> Option<Event> {
+    use sellback::State;
+    let subject = Subject::of_sellback(after);
+    match &after.state {
+        State::Sold(sold) => Some(event::sold(&subject, sold)),
+        State::Failed { failure, evidence } => Some(event::not_sold(&subject, failure, evidence.as_deref())),
+        State::Review(review) => Some(event::sale_review(&subject, review)),
+        State::Accepted { .. } | State::Selling(_) | State::Reconciling(_) => None,
     }
 }

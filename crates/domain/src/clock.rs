@@ -37,6 +37,17 @@ pub trait Clock: Send + Sync + 'static {
     /// Completes when `span` of this clock's time has passed.
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()>;
 
+    /// What has surely passed on real time too. Behind [`Clock::now`] for a while after a clock was moved ahead: what was under way then
+    /// has not ended for that. Deadlines of calls are compared with this, everything else with `now`.
+    fn settled(&self) -> Time {
+        self.now()
+    }
+
+    /// Completes when `span` of real time has passed: for time-outs.
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(span)
+    }
+
     /// 64 fresh random bits.
     fn draw(&self) -> u64;
 }
@@ -64,9 +75,9 @@ impl dyn Clock {
         }
     }
 
-    /// `None` when `span` passed before `future` was done; the future is dropped then.
+    /// `None` when `span` of real time passed before `future` was done; the future is dropped then.
     pub async fn timeout<F: Future>(&self, span: Duration, future: F) -> Option<F::Output> {
-        let sleep = self.sleep(span);
+        let sleep = self.wait(span);
         match select(std::pin::pin!(future), sleep).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,

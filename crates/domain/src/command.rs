@@ -53,6 +53,7 @@ pub struct PurchaseCommand {
 
 /// Sell one item of a user back.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = crate::schema::exactly_one)]
 pub struct SellbackCommand {
     /// The partner's idempotency key, for ever, one space for all commands. `auto:` at its beginning is reserved.
     #[schemars(length(min = 1, max = 128))]
@@ -77,10 +78,21 @@ pub struct SellbackCommand {
 pub enum Target {
     /// Any one of the user's items of this id.
     #[serde(rename = "item_id")]
-    Item(ItemId),
+    Item(#[schemars(length(min = 1, max = 256))] ItemId),
     /// The item that one purchase drew, where item ids repeat.
     #[serde(rename = "pull_id")]
     Pull(PullId),
+}
+
+impl Target {
+    /// Which item id was asked for; `None` when a pull was.
+    pub fn item(&self) -> Option<&ItemId> {
+        if let Target::Item(item) = self { Some(item) } else { None }
+    }
+
+    pub fn pull(&self) -> Option<PullId> {
+        if let Target::Pull(pull) = self { Some(*pull) } else { None }
+    }
 }
 
 impl SellbackCommand {

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{EventId, PartnerId, RequestId, Time, reason::codes, trace::TraceContext};
+use crate::{EventId, PartnerId, RequestId, Time, order::StateName, pause::CommandKind, reason::codes, trace::TraceContext};
 
-pub use build::{Fulfilled, Subject, failed, fulfilled, rejected, review};
-pub use data::{FailedData, FulfilledData, RejectedData, ReviewData, ReviewReason};
+pub use build::{Fulfilled, Subject, failed, fulfilled, not_sold, rejected, review, sale_review, sold};
+pub use data::{FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData, ReviewReason, SaleReviewData, SoldData};
 pub use envelope::{CloudEvent, SPEC_VERSION, data_schema};
 pub use pulled::PulledItem;
 
@@ -34,12 +34,32 @@ codes!(
     }
 );
 
+impl EventType {
+    /// What entering a state is told with; `None` where it is not told.
+    pub fn of_state(kind: CommandKind, state: StateName) -> Option<Self> {
+        match (kind, state) {
+            (CommandKind::Purchase, StateName::Fulfilled) => Some(Self::PurchaseFulfilled),
+            (CommandKind::Purchase, StateName::Failed) => Some(Self::PurchaseFailed),
+            (CommandKind::Purchase, StateName::Review) => Some(Self::PurchaseReview),
+            (CommandKind::Sellback, StateName::Sold) => Some(Self::SellbackCompleted),
+            (CommandKind::Sellback, StateName::Failed) => Some(Self::SellbackFailed),
+            (CommandKind::Sellback, StateName::Review) => Some(Self::SellbackReview),
+            (CommandKind::Purchase | CommandKind::Sellback, _) => None,
+        }
+    }
+
+    /// Whether an order has exactly one of these, ever.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::PurchaseFulfilled | Self::PurchaseFailed | Self::SellbackCompleted | Self::SellbackFailed)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub id: EventId,
     pub kind: EventType,
     pub partner: PartnerId,
-    /// The purchase or dead letter it is about.
+    /// The purchase, sellback, user or dead letter it is about.
     pub subject: Uuid,
     /// Rises per subject, from 1.
     pub sequence: u64,

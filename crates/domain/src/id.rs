@@ -199,8 +199,9 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One purchase: UUIDv5 of (partner, `request_id`), so that every door computes the same id for the same command.
-    PurchaseId
+    /// One purchase or sellback: UUIDv5 of (partner, `request_id`), one space for both, so that every door computes the same id for
+    /// the same command.
+    OrderId
 );
 uuid_id!(
     /// One drawn item: UUIDv5 of (purchase, its position). Item ids repeat, pulls do not.
@@ -233,7 +234,10 @@ fn v5(kind: &str, parts: &[&[u8]]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &name)
 }
 
-impl PurchaseId {
+pub use OrderId as PurchaseId;
+pub use OrderId as SellbackId;
+
+impl OrderId {
     pub fn of(partner: &PartnerId, request: &RequestId) -> Self {
         Self(v5("command", &[partner.as_str().as_bytes(), request.as_str().as_bytes()]))
     }

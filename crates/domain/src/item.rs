@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ItemId, Money, PackId, PartnerId, PullId, PurchaseId, Time, UserId, clock::after, reason::codes};
+use crate::{ItemId, Money, PackId, PartnerId, PullId, PurchaseId, SellbackId, Time, UserId, clock::after, reason::codes};
 
 /// The description of an item, in the contract's words. Unknown fields of the upstream are kept in `other`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +68,22 @@ pub struct Pull {
     pub item: Item,
     pub created_at: Time,
     pub sight: Sight,
+    /// The sellback that gave it away.
+    pub sale: Option<PullSale>,
+}
+
+/// How a pull was sold by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullSale {
+    pub by: SellbackId,
+    pub at: Time,
+}
+
+impl Pull {
+    /// How it stands, as far as sellbacks and looks tell.
+    pub fn standing(&self) -> Standing {
+        if self.sale.is_some() { Standing::Sold } else { self.sight.standing() }
+    }
 }
 
 /// What the looks at its user's inventory have shown of a pull. Times are those at which the looks began.
@@ -90,13 +106,15 @@ pub struct Sight {
 pub const GONE_AFTER: Duration = Duration::from_secs(120);
 
 codes!(
-    /// How a pull stands, as far as looks tell.
+    /// How a pull stands, as far as sellbacks and looks tell.
     Standing {
         NotSeen = "not_seen",
         Held = "held",
         /// The last good look did not show it; one look alone proves nothing.
         Missing = "missing",
         Gone = "gone",
+        /// By us.
+        Sold = "sold",
     }
 );
 

@@ -19,8 +19,10 @@ pub mod reason;
 pub mod answer;
 pub mod change;
 pub mod event;
+pub mod order;
 pub mod poll;
 pub mod purchase;
+pub mod sellback;
 pub mod timeline;
 
 pub mod resource;
@@ -34,7 +36,7 @@ pub mod warning;
 
 pub use clock::{Clock, Tasks, Time};
 pub use id::{
-    AttemptToken, DeadLetterId, EventId, InvalidId, ItemId, PackId, PartnerId, PublicId, PullId, PurchaseId, RequestId,
-    SessionId, TxHash, UserId,
+    AttemptToken, DeadLetterId, EventId, InvalidId, ItemId, OrderId, PackId, PartnerId, PublicId, PullId, PurchaseId,
+    RequestId, SellbackId, SessionId, TxHash, UserId,
 };
 pub use money::{Currency, Money};

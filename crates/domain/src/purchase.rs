@@ -9,57 +9,26 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    AttemptToken, Money, PartnerId, PublicId, PurchaseId, SessionId, Time, TxHash,
+    AttemptToken, OrderId, PartnerId, PublicId, SessionId, Time, TxHash,
     answer::{Answer, Fulfilment, StatusAnswer},
     clock::{after, micros},
-    command::{Digest, PurchaseCommand},
+    command::PurchaseCommand,
     evidence::{Evidence, Verdict},
     item::{HeldItem, Item},
+    order::{AnyOrder, Order, REFUSED_KEY_WAIT},
+    pause::CommandKind,
     planted::{Bug, planted},
-    poll::{self, JITTER, PollRules, ReconcileRules, Timeouts},
-    reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting, codes},
+    poll::{self, JITTER},
+    reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting, sentence},
     trace::TraceContext,
 };
 
-/// What is added to every due time beyond the time-outs it covers: commits, scheduling, a busy machine.
-pub const MARGIN: Duration = Duration::from_secs(5);
+pub use crate::order::{
+    Attempt, Decision, HappenedName, MARGIN, MOST_PANICS, Machine, Next, PERMIT_WAIT, Rules, SEND_WINDOW, StateName, Transition,
+};
 
-/// From the commit that opens the door to the moment at which the request's body may last be handed to a socket.
-pub const SEND_WINDOW: Duration = Duration::from_secs(5);
-
-/// How long a command waits for a permit with its delivery, or its turn, in hand.
-pub const PERMIT_WAIT: Duration = Duration::from_secs(60);
-
-/// Another key makes a refused purchase due at once; it looks again by itself after this long, for whoever should have told may have
-/// died in between.
-const REFUSED_KEY_WAIT: Duration = Duration::from_secs(600);
-
-/// After this many panics of its handler a purchase that was called needs a person.
-pub const MOST_PANICS: u32 = 5;
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Purchase {
-    pub id: PurchaseId,
-    pub partner: PartnerId,
-    pub command: Arc<PurchaseCommand>,
-    /// Of the command's fields as the partner gave them: tells a repeat from a conflict.
-    pub digest: Digest,
-    pub state: State,
-    /// Rises by one with every write. A turn or a transition fits only the version it was computed from.
-    pub version: i64,
-    /// When the row wants to be looked at next; `None` exactly when the state is final.
-    pub due_at: Option<Time>,
-    /// How often the scheduler has stepped it since somebody last took a turn.
-    pub nudges: u32,
-    /// How many `buy/init` attempts were begun.
-    pub attempts: u32,
-    pub panics: u32,
-    /// The sequence of the last event, 0 before the first.
-    pub sequence: u64,
-    pub created_at: Time,
-    pub updated_at: Time,
-    pub trace: TraceContext,
-}
+/// A command to buy, and how far it has come.
+pub type Purchase = Order<PurchaseCommand, State>;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
@@ -79,40 +48,6 @@ pub enum State {
         /// Where it was concluded from the inventory.
         evidence: Option<Box<Evidence>>,
     },
-}
-
-codes!(
-    /// A state without what it carries.
-    StateName {
-        Accepted = "accepted",
-        Initiating = "initiating",
-        Pending = "pending",
-        Reconciling = "reconciling",
-        Review = "review",
-        Fulfilled = "fulfilled",
-        Failed = "failed",
-    }
-);
-
-/// One `buy/init` call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
-    /// From 1.
-    pub number: u32,
-    pub token: AttemptToken,
-    pub started_at: Time,
-    /// Not a byte leaves after it.
-    pub send_by: Time,
-    /// After it the call has ended, however it ended.
-    pub deadline: Time,
-    /// What it spends if it buys, as the packs were listed when it began; `None` where no list told.
-    pub price: Option<Money>,
-}
-
-impl Attempt {
-    pub fn costing(self, price: Option<Money>) -> Self {
-        Self { price, ..self }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +119,16 @@ impl State {
         }
     }
 
+    /// What it waits for before it is called.
+    pub fn waiting(&self) -> Option<&Waiting> {
+        if let State::Accepted { waiting } = self { waiting.as_ref() } else { None }
+    }
+
+    /// The attempt that is under way.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        if let State::Initiating(attempt) = self { Some(attempt) } else { None }
+    }
+
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             State::Accepted { .. } | State::Initiating(_) | State::Reconciling(_) => None,
@@ -191,43 +136,6 @@ impl State {
             State::Review(review) => review.session.as_ref(),
             State::Fulfilled(fulfilled) => fulfilled.session.as_ref(),
             State::Failed { session, .. } => session.as_ref(),
-        }
-    }
-}
-
-impl StateName {
-    pub fn is_final(self) -> bool {
-        matches!(self, StateName::Fulfilled | StateName::Failed)
-    }
-
-    /// Whether entering it is told to the partner.
-    pub fn is_announced(self) -> bool {
-        self.is_final() || self == StateName::Review
-    }
-}
-
-/// What the machine must know of a partner's configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    pub poll: PollRules,
-    pub timeouts: Timeouts,
-    pub reconcile: ReconcileRules,
-    pub max_wait: Duration,
-    /// Clawback alone buys with the partner's key: only then does the inventory prove anything.
-    pub exclusive: bool,
-    /// One item id may be drawn several times, as in the upstream's sandbox. In production an item is one item.
-    pub item_ids_repeat: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            poll: PollRules::default(),
-            timeouts: Timeouts::default(),
-            reconcile: ReconcileRules::default(),
-            max_wait: Duration::from_secs(24 * 3600),
-            exclusive: true,
-            item_ids_repeat: true,
         }
     }
 }
@@ -284,25 +192,6 @@ pub enum Resolution {
     Retry,
 }
 
-codes!(
-    /// An event of the machine without what it carries.
-    HappenedName {
-        Initiated = "initiated",
-        Held = "held",
-        Expired = "expired",
-        Cancelled = "cancelled",
-        SoldOut = "sold_out",
-        Answered = "answered",
-        DeadlinePassed = "deadline_passed",
-        Polled = "polled",
-        Looked = "looked",
-        Resolved = "resolved",
-        TurnTaken = "turn_taken",
-        HandedBack = "handed_back",
-        Panicked = "panicked",
-    }
-);
-
 impl Happened {
     pub fn name(&self) -> HappenedName {
         match self {
@@ -323,45 +212,11 @@ impl Happened {
     }
 }
 
-/// What follows.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    Transition(Box<Transition>),
-    /// Already so, or it no longer matters.
-    Repeat,
-    /// A session that this purchase cannot take: it is final, or has another. It would be a double buy; report it.
-    Orphan(SessionId),
-    Illegal(&'static str),
-}
-
-/// The purchase as it shall stand, and what its holder does next.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transition {
-    pub after: Purchase,
-    pub next: Next,
-    /// The items to record as pulls, when it is fulfilled.
-    pub items: Vec<Item>,
-    pub note: String,
-    pub by: Option<String>,
-}
-
-/// What the holder of the row does next. Spans are without jitter; the row's `due_at` covers them with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// The row is left to its `due_at`, or final.
-    Rest,
-    Call(Attempt),
-    /// Take a turn after this span and try to initiate again.
-    TryAfter(Duration),
-    PollAfter(Duration),
-    LookAfter(Duration),
-}
-
 impl Purchase {
     /// A purchase as accepted at `now`. It is due at once: whoever inserts it holds it or hands it over.
     pub fn accept(partner: PartnerId, command: PurchaseCommand, now: Time, trace: TraceContext) -> Self {
         Self {
-            id: PurchaseId::of(&partner, &command.request_id),
+            id: OrderId::of(&partner, &command.request_id),
             partner,
             digest: command.digest(),
             command: Arc::new(command),
@@ -393,6 +248,60 @@ impl Purchase {
     /// What `X-Request-Id` carries: names the attempt in the upstream's log and in the sandbox's ledger.
     pub fn reference(&self, attempt: &Attempt) -> String {
         format!("{}.{}", self.id, attempt.number)
+    }
+}
+
+impl Machine for Purchase {
+    type Happened = Happened;
+
+    const KIND: CommandKind = CommandKind::Purchase;
+
+    fn of(order: AnyOrder) -> Option<Self> {
+        if let AnyOrder::Purchase(purchase) = order { Some(purchase) } else { None }
+    }
+
+    fn decide(&self, happened: Happened, now: Time, rules: &Rules) -> Decision {
+        decide(self, happened, now, rules)
+    }
+
+    fn name_of(happened: &Happened) -> HappenedName {
+        happened.name()
+    }
+
+    fn turn_taken() -> Happened {
+        Happened::TurnTaken
+    }
+
+    fn handed_back() -> Happened {
+        Happened::HandedBack
+    }
+
+    fn panicked(message: String) -> Happened {
+        Happened::Panicked { message }
+    }
+
+    fn answered(token: AttemptToken, answer: Answer) -> Happened {
+        Happened::Answered { token, answer }
+    }
+
+    fn id(&self) -> OrderId {
+        self.id
+    }
+
+    fn state(&self) -> StateName {
+        self.state.name()
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn concludes(&self, after: &Self) -> bool {
+        self.state.is_in_doubt() && !after.state.is_in_doubt()
     }
 }
 
@@ -453,7 +362,8 @@ pub fn decide(purchase: &Purchase, happened: Happened, now: Time, rules: &Rules)
         // A session wins whenever it comes, even after a person's retry: with it in hand a second call would buy twice.
         (S::Accepted { .. }, H::Answered { answer, .. }) => match answer {
             Answer::Done { session, .. } => go.pending(session),
-            Answer::Refused { .. }
+            Answer::Sold { .. }
+            | Answer::Refused { .. }
             | Answer::Unauthorized { .. }
             | Answer::Busy { .. }
             | Answer::NeverSent { .. }
@@ -601,6 +511,7 @@ impl Builder<'_> {
     fn answered(&self, attempt: &Attempt, doubt: Option<&Reconciling>, owner: bool, answer: Answer) -> Decision {
         match answer {
             Answer::Done { session, .. } => self.pending(session),
+            Answer::Sold { .. } => Decision::Illegal("a purchase sells nothing"),
             _ if !owner => Decision::Repeat,
             Answer::Refused { code, message, status } => self.failed(code, message, Some(status)),
             Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. } => self.did_nothing(answer),
@@ -621,7 +532,7 @@ impl Builder<'_> {
             }
             Answer::Busy { retry_after } => self.again(WaitCode::Busy, "the upstream is busy", retry_after),
             Answer::NeverSent { why } => self.again(WaitCode::NotSent, &format!("the call was never sent: {why}"), None),
-            Answer::Done { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => {
+            Answer::Done { .. } | Answer::Sold { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => {
                 Decision::Illegal("it did something, or may have")
             }
         }
@@ -648,7 +559,8 @@ impl Builder<'_> {
             }
             // The fact is stored and shown.
             (
-                Answer::Refused { .. }
+                Answer::Sold { .. }
+                | Answer::Refused { .. }
                 | Answer::Unauthorized { .. }
                 | Answer::Busy { .. }
                 | Answer::NeverSent { .. }
@@ -666,7 +578,8 @@ impl Builder<'_> {
             (Answer::Done { .. }, State::Fulfilled(fulfilled)) if fulfilled.session.is_none() => Decision::Repeat,
             (Answer::Done { session, .. }, _) => Decision::Orphan(session),
             (
-                Answer::Refused { .. }
+                Answer::Sold { .. }
+                | Answer::Refused { .. }
                 | Answer::Unauthorized { .. }
                 | Answer::Busy { .. }
                 | Answer::NeverSent { .. }
@@ -944,9 +857,4 @@ impl Builder<'_> {
             other => other,
         }
     }
-}
-
-/// `what`, and in whose words why.
-fn sentence(what: &str, why: &str) -> String {
-    if why.is_empty() { what.into() } else { format!("{what}: {why}") }
 }

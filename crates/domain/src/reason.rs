@@ -34,7 +34,7 @@ macro_rules! codes {
 pub(crate) use codes;
 
 codes!(
-    /// Why a purchase failed.
+    /// Why a purchase or a sellback failed.
     FailureCode {
         OutOfStock = "out_of_stock",
         AmountTooSmall = "amount_too_small",
@@ -44,13 +44,16 @@ codes!(
         TransactionFailed = "transaction_failed",
         Expired = "expired",
         Cancelled = "cancelled",
+        ItemNotFound = "item_not_found",
+        ItemExpired = "item_expired",
+        PriceBelowMinimum = "price_below_minimum",
         /// An unrecognised 4xx, after every look proved absence; or a person's word.
         Refused = "refused",
     }
 );
 
 codes!(
-    /// Why a purchase waits for a person, or for time.
+    /// Why a purchase or a sellback waits for a person, or for time.
     ReviewCode {
         UnknownOutcome = "unknown_outcome",
         PartialItems = "partial_items",
@@ -76,7 +79,7 @@ codes!(
 );
 
 codes!(
-    /// Why an accepted purchase has not been called yet.
+    /// Why an accepted order has not been called yet.
     WaitCode {
         Paused = "paused",
         PackPaused = "pack_paused",
@@ -87,10 +90,21 @@ codes!(
         Busy = "busy",
         /// The call was proven not to have left this machine.
         NotSent = "not_sent",
+        /// Another sellback of the same item is not settled.
+        ItemBusy = "item_busy",
+        /// The inventory, read just before the call, did not show the item.
+        NotShown = "not_shown",
+        /// The inventory could not be read, or did not tell the price.
+        NotRead = "not_read",
     }
 );
 
-/// Why a purchase failed, for the partner.
+/// `what`, and in whose words why.
+pub(crate) fn sentence(what: &str, why: &str) -> String {
+    if why.is_empty() { what.into() } else { format!("{what}: {why}") }
+}
+
+/// Why a purchase or a sellback failed, for the partner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub code: FailureCode,

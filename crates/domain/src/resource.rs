@@ -1,4 +1,6 @@
-//! A purchase as the HTTP API and `show --json` present it.
+//! An order as the HTTP API and `show --json` present it.
+
+mod sellback;
 
 use std::borrow::Cow;
 
@@ -11,9 +13,30 @@ use crate::{
     event::{PulledItem, ReviewReason},
     evidence::Evidence,
     item::Pull,
+    order::AnyOrder,
     purchase::{Purchase, State, StateName},
     reason::{Failure, WaitCode, Waiting},
 };
+
+pub use sellback::SellbackResource;
+
+/// Either kind of order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AnyResource<'a> {
+    Purchase(Resource<'a>),
+    Sellback(SellbackResource<'a>),
+}
+
+impl<'a> AnyResource<'a> {
+    /// `pulls` are the items of this order if it is a purchase, in the order of their positions.
+    pub fn of(order: &'a AnyOrder, pulls: &'a [Pull]) -> Self {
+        match order {
+            AnyOrder::Purchase(purchase) => Self::Purchase(Resource::of(purchase, pulls)),
+            AnyOrder::Sellback(sellback) => Self::Sellback(SellbackResource::of(sellback)),
+        }
+    }
+}
 
 /// A purchase as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +64,7 @@ pub struct Resource<'a> {
     pub metadata: Option<Metadata>,
 }
 
-/// Of a failed purchase, or of one in review.
+/// Of what failed, or of what is in review.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Reason<'a> {
@@ -49,7 +72,7 @@ pub enum Reason<'a> {
     Review(ReviewReason<'a>),
 }
 
-/// What a purchase waits for.
+/// What an accepted order waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait<'a> {
     pub code: WaitCode,
@@ -76,7 +99,7 @@ impl<'a> Resource<'a> {
             recovered: matches!(&purchase.state, State::Fulfilled(fulfilled) if fulfilled.recovered),
             evidence: evidence_of(&purchase.state).map(Cow::Borrowed),
             reason: reason(&purchase.state),
-            waiting: waiting(&purchase.state),
+            waiting: purchase.state.waiting().map(Wait::from),
             trace_id: Cow::Borrowed(purchase.trace.trace_id()),
             metadata: command.metadata.clone(),
         }
@@ -104,9 +127,10 @@ fn reason(state: &State) -> Option<Reason<'_>> {
     }
 }
 
-fn waiting(state: &State) -> Option<Wait<'_>> {
-    let State::Accepted { waiting: Some(Waiting { code, message, until }) } = state else { return None };
-    Some(Wait { code: *code, message: Cow::Borrowed(message), until: *until })
+impl<'a> From<&'a Waiting> for Wait<'a> {
+    fn from(Waiting { code, message, until }: &'a Waiting) -> Self {
+        Self { code: *code, message: Cow::Borrowed(message), until: *until }
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! The timeline of a purchase: one entry per transition, in the words a support person reads to a customer.
+//! The timeline of an order: one entry per transition, in the words a support person reads to a customer.
 //!
 //! Entries are numbered by the version they led to, so that a timeline folds to the state it tells of.
 
-use crate::{PurchaseId, Time, purchase::StateName};
+use crate::{OrderId, Time, order::StateName};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    pub purchase: PurchaseId,
+    pub order: OrderId,
     pub version: i64,
     pub at: Time,
-    /// What happened, one of the names of [`Happened`](crate::purchase::Happened).
+    /// What happened, a [`HappenedName`](crate::order::HappenedName), or `accepted`.
     pub what: String,
     /// `None` for the first entry.
     pub from: Option<StateName>,

@@ -1,13 +1,17 @@
 //! The text of every event, as partners receive it.
 
 use clawback_domain::{
-    DeadLetterId, EventId, ItemId, Money, PackId, PartnerId, PublicId, PullId, PurchaseId, RequestId, SessionId, Time, TxHash,
-    UserId,
-    command::{Metadata, PurchaseCommand, parse_purchase},
-    event::{self, CloudEvent, Event, EventType, FailedData, Fulfilled, FulfilledData, RejectedData, ReviewData, Subject},
+    DeadLetterId, EventId, ItemId, Money, PackId, PartnerId, PublicId, PullId, PurchaseId, RequestId, SellbackId, SessionId,
+    Time, TxHash, UserId,
+    command::{Metadata, PurchaseCommand, SellbackCommand, Target, parse_purchase},
+    event::{
+        self, CloudEvent, Event, EventType, FailedData, Fulfilled, FulfilledData, NotSoldData, RejectedData, ReviewData,
+        SaleReviewData, SoldData, Subject,
+    },
     evidence::{Evidence, Look},
     item::{Attribute, Expiry, Item, Pull, Sight},
     reason::{Failure, FailureCode, ReviewCode},
+    sellback::{self, Copies, Holding, PullPlace, SaleEvidence, SaleLook, Sold},
     trace::TraceContext,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,12 +39,13 @@ fn command(metadata: Option<&str>) -> PurchaseCommand {
     }
 }
 
-fn on_subject<T>(command: &PurchaseCommand, build: impl FnOnce(&Subject<'_>) -> T) -> T {
+fn on_subject<T>(command: &PurchaseCommand, build: impl FnOnce(&Subject<'_, PurchaseCommand>) -> T) -> T {
     let (partner, trace) = (partner(), trace());
     build(&Subject {
         partner: &partner,
-        purchase_id: PurchaseId::of(&partner, &command.request_id),
+        id: PurchaseId::of(&partner, &command.request_id),
         command,
+        request_id: &command.request_id,
         sequence: 1,
         time: time("2026-03-01T12:00:00.250Z"),
         trace: Some(&trace),
@@ -77,6 +82,7 @@ fn pulls(command: &PurchaseCommand) -> Vec<Pull> {
         item,
         created_at: time("2026-03-01T12:00:00Z"),
         sight: Sight { expiry, ..Sight::default() },
+        sale: None,
     };
     (0..).zip(items.into_iter().zip(expiries)).map(pull).collect()
 }
@@ -152,6 +158,92 @@ fn every_event_has_the_body_of_the_contract() {
     check::<FailedData<'_>>("event.purchase.failed", &failed());
     check::<ReviewData<'_>>("event.purchase.review", &review());
     check::<RejectedData<'_>>("event.command.rejected", &rejected());
+}
+
+/// A sellback by item id, or by pull; each event of it is its first.
+fn on_sellback<T>(target: Target, build: impl FnOnce(&Subject<'_, SellbackCommand>) -> T) -> T {
+    let (partner, trace) = (partner(), trace());
+    let command = SellbackCommand {
+        request_id: RequestId::new("sell-7").unwrap(),
+        user_id: UserId::new("user-42").unwrap(),
+        target,
+        min_price: Some(Money::usd(5_000_000)),
+        not_after: None,
+        metadata: Some(Metadata::parse(r#"{"note":"é"}"#).unwrap()),
+    };
+    build(&Subject {
+        partner: &partner,
+        id: SellbackId::of(&partner, &command.request_id),
+        command: &command,
+        request_id: &command.request_id,
+        sequence: 1,
+        time: time("2026-03-01T12:00:00.250Z"),
+        trace: Some(&trace),
+    })
+}
+
+fn by_item() -> Target {
+    Target::Item(ItemId::new("mint-1").unwrap())
+}
+
+fn place() -> PullPlace {
+    PullPlace { purchase: PurchaseId::of(&partner(), &RequestId::new("order-1001").unwrap()), position: 2 }
+}
+
+fn sale_evidence() -> SaleEvidence {
+    let moment = |text: &str| time(&format!("2026-03-01T12:{text}Z"));
+    let copy = Copies { user_id: UserId::new("user-42").unwrap(), purchased_at: Some(moment("00:00")), count: 1 };
+    SaleEvidence {
+        doubt: "connection reset".into(),
+        status: None,
+        begun_at: moment("01:00"),
+        deadline: moment("01:42"),
+        window_ends_at: moment("11:42"),
+        before: Holding { read_at: moment("00:59"), copies: vec![copy], partial: false },
+        looked: 2,
+        last: Some(SaleLook { at: moment("01:50"), good: true, count: 0, departed: 1 }),
+        still_there_at: None,
+        verdict: "it has left the inventory".into(),
+    }
+}
+
+fn sold(pull: Option<PullPlace>, amount: Option<i64>, evidence: Option<SaleEvidence>) -> Event {
+    let sold = Sold {
+        item_id: ItemId::new("mint-1").unwrap(),
+        pull,
+        amount: amount.map(Money::usd),
+        estimated: evidence.is_some(),
+        evidence: evidence.map(Box::new),
+    };
+    on_sellback(by_item(), |subject| event::sold(subject, &sold))
+}
+
+#[test]
+fn every_event_of_a_sellback_has_the_body_of_the_contract() {
+    check::<SoldData<'_>>("event.sellback.completed", &sold(Some(place()), Some(7_250_000), None));
+    check::<SoldData<'_>>("event.sellback.completed.estimated", &sold(None, None, Some(sale_evidence())));
+    let failure = |code, status| Failure { code, message: "why".into(), upstream_status: status };
+    let not_found = failure(FailureCode::ItemNotFound, Some(400));
+    check::<NotSoldData<'_>>(
+        "event.sellback.failed",
+        &on_sellback(by_item(), |subject| event::not_sold(subject, &not_found, None)),
+    );
+    let refused = failure(FailureCode::Refused, None);
+    check::<NotSoldData<'_>>(
+        "event.sellback.failed.by_pull",
+        &on_sellback(Target::Pull(place().id()), |subject| event::not_sold(subject, &refused, Some(&sale_evidence()))),
+    );
+    let review = sellback::Review {
+        code: ReviewCode::Ambiguous,
+        message: "more of it left the inventory than one call sells".into(),
+        sale: None,
+        evidence: Some(Box::new(sale_evidence())),
+        since: time("2026-03-01T12:00:00Z"),
+    };
+    check::<SaleReviewData<'_>>(
+        "event.sellback.review",
+        &on_sellback(by_item(), |subject| event::sale_review(subject, &review)),
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@
 
 use clawback_domain::{
     SessionId,
-    answer::{Answer, BuybackAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, PacksAnswer, StatusAnswer},
     reason::FailureCode,
 };
 
@@ -89,28 +89,38 @@ pub(crate) fn status(reply: Result<Reply, String>, asked: &SessionId) -> StatusA
     }
 }
 
-pub(crate) fn buyback(sent: Sent) -> BuybackAnswer {
+pub(crate) fn buyback(sent: Sent) -> Answer {
     let reply = match sent {
         Sent::Answered(reply) => reply,
-        Sent::Never(why) => return BuybackAnswer::NeverSent { why },
-        Sent::Lost(why) => return BuybackAnswer::Unknown { why, status: None },
+        Sent::Never(why) => return Answer::NeverSent { why },
+        Sent::Lost(why) => return Answer::Unknown { why, status: None },
     };
-    let unknown = |why: &str| BuybackAnswer::Unknown { why: reply.describe(why), status: Some(reply.status) };
+    let unknown = |why: &str| Answer::Unknown { why: reply.describe(why), status: Some(reply.status) };
     match reply.status {
         200 => match reply.whole().and_then(wire::sold) {
-            Ok(amount) => BuybackAnswer::Sold { amount },
+            Ok(amount) => Answer::Sold { amount },
             Err(why) => unknown(&why),
         },
         400 => match reply.error().as_deref() {
-            Some("Item not found") => BuybackAnswer::ItemNotFound,
-            Some("Item has expired") => BuybackAnswer::ItemExpired,
-            Some("Transaction failed") => BuybackAnswer::TransactionFailed,
-            Some("Item already has an active buyback session") => BuybackAnswer::AlreadyProcessing { retry_after: None },
-            _ => unknown("not a documented refusal"),
+            Some("Item already has an active buyback session") => Answer::Busy { retry_after: None },
+            Some(text) => match sale_refusal(text) {
+                Some(code) => Answer::Refused { code, message: text.into(), status: 400 },
+                None => unknown("not a documented refusal"),
+            },
+            None => unknown("not a documented refusal"),
         },
-        401 => BuybackAnswer::Unauthorized,
-        429 if is_json_or_empty(&reply) => BuybackAnswer::AlreadyProcessing { retry_after: reply.retry_after },
+        401 => Answer::Unauthorized { message: reply.error().map_or_else(|| "401".into(), |text| text.into_owned()) },
+        429 if is_json_or_empty(&reply) => Answer::Busy { retry_after: reply.retry_after },
         _ => unknown("not documented"),
+    }
+}
+
+fn sale_refusal(text: &str) -> Option<FailureCode> {
+    match text {
+        "Item not found" => Some(FailureCode::ItemNotFound),
+        "Item has expired" => Some(FailureCode::ItemExpired),
+        "Transaction failed" => Some(FailureCode::TransactionFailed),
+        _ => None,
     }
 }
 
@@ -181,7 +191,7 @@ mod tests {
             Answer::Refused { code, message, status } => format!("refused {code} {status} {message}"),
             Answer::Busy { retry_after } => format!("busy {:?}", retry_after.map(|span| span.as_secs())),
             Answer::Unknown { status, .. } => format!("unknown {status:?}"),
-            Answer::Unauthorized { .. } | Answer::NeverSent { .. } => answer.name().into(),
+            Answer::Sold { .. } | Answer::Unauthorized { .. } | Answer::NeverSent { .. } => answer.name().into(),
         }
     }
 
@@ -335,23 +345,29 @@ mod tests {
 
     #[test]
     fn every_answer_of_buyback() {
-        use BuybackAnswer::{AlreadyProcessing, ItemExpired, ItemNotFound, Sold, TransactionFailed, Unauthorized};
+        use Answer::{Busy, Refused, Sold, Unauthorized};
         let known = |status, body| buyback(Sent::Answered(reply(status, body)));
         let sold = |millionths| Sold { amount: Some(Money::usd(millionths)) };
         assert_eq!(known(200, r#"{"success":true,"amount":98.5}"#), sold(98_500_000));
         assert_eq!(known(200, r#"{"success":true}"#), Sold { amount: None });
         assert_eq!(known(200, r#"{"success":true,"amount":-1}"#), Sold { amount: None });
-        assert_eq!(known(400, r#"{"error":"Item not found"}"#), ItemNotFound);
-        assert_eq!(known(400, r#"{"error":"Item has expired"}"#), ItemExpired);
-        assert_eq!(known(400, r#"{"error":"Transaction failed"}"#), TransactionFailed);
+        for (text, code) in [
+            ("Item not found", FailureCode::ItemNotFound),
+            ("Item has expired", FailureCode::ItemExpired),
+            ("Transaction failed", FailureCode::TransactionFailed),
+        ] {
+            let refused = Refused { code, message: text.into(), status: 400 };
+            let body = format!(r#"{{"error":"{text}"}}"#);
+            assert_eq!(buyback(Sent::Answered(reply(400, body.leak()))), refused);
+        }
         let active = r#"{"error":"Item already has an active buyback session"}"#;
-        assert_eq!(known(400, active), AlreadyProcessing { retry_after: None });
+        assert_eq!(known(400, active), Busy { retry_after: None });
         let busy = r#"{"error":"A buyback request for this item is already being processed"}"#;
-        assert_eq!(known(429, busy), AlreadyProcessing { retry_after: None });
+        assert_eq!(known(429, busy), Busy { retry_after: None });
         let wish = Some(Duration::from_secs(2));
-        assert_eq!(buyback(Sent::Answered(asking(429, "", 2))), AlreadyProcessing { retry_after: wish });
-        assert_eq!(known(401, ""), Unauthorized);
-        assert_eq!(buyback(Sent::Never("refused".into())), BuybackAnswer::NeverSent { why: "refused".into() });
+        assert_eq!(buyback(Sent::Answered(asking(429, "", 2))), Busy { retry_after: wish });
+        assert_eq!(known(401, ""), Unauthorized { message: "401".into() });
+        assert_eq!(buyback(Sent::Never("refused".into())), Answer::NeverSent { why: "refused".into() });
         let unknown: [(u16, &str); 8] = [
             (500, r#"{"error":"An unexpected error occurred"}"#),
             (200, r#"{"success":false,"amount":1}"#),
@@ -363,10 +379,10 @@ mod tests {
             (408, ""),
         ];
         for (status, body) in unknown {
-            assert!(matches!(known(status, body), BuybackAnswer::Unknown { .. }), "{status} {body}");
+            assert!(matches!(known(status, body), Answer::Unknown { .. }), "{status} {body}");
         }
         let lost = buyback(Sent::Lost("reset".into()));
-        assert_eq!(lost, BuybackAnswer::Unknown { why: "reset".into(), status: None });
+        assert_eq!(lost, Answer::Unknown { why: "reset".into(), status: None });
     }
 
     #[test]

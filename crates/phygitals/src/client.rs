@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clawback_domain::{
     Clock, SessionId, Time, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, Inventory, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackRequest, InitRequest, Inventory, InventoryAnswer, PacksAnswer, StatusAnswer},
     poll::Timeouts,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -200,7 +200,7 @@ impl Upstream for Phygitals {
         classify::packs(self.exchange(request, self.timeouts.inventory, LONGEST_ANSWER).await)
     }
 
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer {
+    async fn buyback(&self, request: BuybackRequest) -> Answer {
         let call = Once {
             url: &self.routes.buyback,
             reference: &request.reference,

@@ -22,7 +22,7 @@ pub use key::{ApiKey, InvalidKey};
 use async_trait::async_trait;
 use clawback_domain::{
     SessionId, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
 };
 
 /// One account at the upstream: what a partner's API key addresses.
@@ -43,8 +43,8 @@ pub trait Upstream: Send + Sync + 'static {
     /// `GET /api/v1/vm/available?platform=mainnet`.
     async fn packs(&self) -> PacksAnswer;
 
-    /// `POST /api/v1/vm/buyback`. Sells, is not idempotent, is sent at most once.
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer;
+    /// `POST /api/v1/vm/buyback`: `Sold` or not. Sells, is not idempotent, is sent at most once.
+    async fn buyback(&self, request: BuybackRequest) -> Answer;
 
     /// A digest of the API key in use, so that a pause made by a 401 can be lifted by another key. Not the key.
     fn key_fingerprint(&self) -> String;

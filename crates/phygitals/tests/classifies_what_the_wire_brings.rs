@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use clawback_domain::answer::{Answer, BuybackAnswer, BuybackRequest, InventoryAnswer, PacksAnswer, StatusAnswer};
+use clawback_domain::answer::{Answer, BuybackRequest, InventoryAnswer, PacksAnswer, StatusAnswer};
 use clawback_domain::{ItemId, reason::FailureCode};
 use clawback_phygitals::Upstream;
 use support::{KEY, Server, Step, answer, client, client_within, ok, purchase, session, user};
@@ -255,12 +255,10 @@ async fn packs_are_listed() {
 async fn buyback_is_sent_once_like_a_purchase() {
     let sale =
         || BuybackRequest { item_id: ItemId::new("i-1").unwrap(), reference: "s.1".into(), send_by: purchase("").send_by };
-    let cases: &[(&[Step], Check<BuybackAnswer>)] = &[
-        (&[Step::Request, ok(r#"{"success":true,"amount":98.5}"#)], |found| {
-            matches!(found, BuybackAnswer::Sold { amount: Some(_) })
-        }),
-        (&[], |found| matches!(found, BuybackAnswer::NeverSent { .. })),
-        (&[Step::Request, Step::Reset], |found| matches!(found, BuybackAnswer::Unknown { status: None, .. })),
+    let cases: &[(&[Step], Check<Answer>)] = &[
+        (&[Step::Request, ok(r#"{"success":true,"amount":98.5}"#)], |found| matches!(found, Answer::Sold { amount: Some(_) })),
+        (&[], |found| matches!(found, Answer::NeverSent { .. })),
+        (&[Step::Request, Step::Reset], |found| matches!(found, Answer::Unknown { status: None, .. })),
     ];
     for (script, expected) in cases {
         let server = Server::always(script).await;

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use clawback_domain::{
     Clock, SessionId, Time, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
     clock,
     poll::Timeouts,
 };
@@ -135,9 +135,9 @@ impl Upstream for InProcess {
         typed::packs_answer(self.arrive(outcome, self.timeouts.inventory).await)
     }
 
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer {
+    async fn buyback(&self, request: BuybackRequest) -> Answer {
         if let Err(why) = self.send(request.send_by) {
-            return BuybackAnswer::NeverSent { why };
+            return Answer::NeverSent { why };
         }
         let now = self.clock.now();
         let outcome = self.engine.lock().buyback(now, &self.key, request.item_id.as_str());

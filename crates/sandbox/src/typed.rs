@@ -6,10 +6,7 @@
 
 use clawback_domain::{
     ItemId, PackId, SessionId, Time, UserId,
-    answer::{
-        Answer, BuybackAnswer, BuybackRequest, Fulfilment, InitRequest, Inventory, InventoryAnswer, Pack, PacksAnswer,
-        StatusAnswer,
-    },
+    answer::{Answer, BuybackRequest, Fulfilment, InitRequest, Inventory, InventoryAnswer, Pack, PacksAnswer, StatusAnswer},
     item::{Attribute, Expiry, HeldItem, Item},
     reason::FailureCode,
 };
@@ -49,7 +46,7 @@ impl Engine {
     }
 
     /// [`Engine::buyback`] in the domain's words.
-    pub fn sell_back(&mut self, now: Time, key: &str, request: &BuybackRequest) -> BuybackAnswer {
+    pub fn sell_back(&mut self, now: Time, key: &str, request: &BuybackRequest) -> Answer {
         buyback_answer(self.buyback(now, key, request.item_id.as_str()))
     }
 }
@@ -110,21 +107,25 @@ pub fn packs_answer(outcome: Outcome<Vec<std::sync::Arc<PackSpec>>>) -> PacksAns
     }
 }
 
-pub fn buyback_answer(outcome: Outcome<Cents>) -> BuybackAnswer {
+pub fn buyback_answer(outcome: Outcome<Cents>) -> Answer {
     let refusal = match outcome.success() {
-        Ok(amount) => return BuybackAnswer::Sold { amount: Some(amount.money()) },
+        Ok(amount) => return Answer::Sold { amount: Some(amount.money()) },
         Err(Outcome::Error(refusal)) => refusal,
-        Err(broken) => return BuybackAnswer::Unknown { why: why(&broken), status: status(&broken) },
+        Err(broken) => return Answer::Unknown { why: why(&broken), status: status(&broken) },
     };
     match refusal {
-        _ if refusal == outcome::ITEM_NOT_FOUND => BuybackAnswer::ItemNotFound,
-        _ if refusal == outcome::ITEM_EXPIRED => BuybackAnswer::ItemExpired,
-        _ if refusal == outcome::TRANSACTION_FAILED => BuybackAnswer::TransactionFailed,
-        _ if refusal == outcome::ACTIVE_SESSION => BuybackAnswer::AlreadyProcessing { retry_after: None },
-        Refusal { status: 429, retry_after, .. } => BuybackAnswer::AlreadyProcessing { retry_after },
-        Refusal { status: 401, .. } => BuybackAnswer::Unauthorized,
-        Refusal { status, error, .. } => BuybackAnswer::Unknown { why: error.into_owned(), status: Some(status) },
+        _ if refusal == outcome::ITEM_NOT_FOUND => refused(FailureCode::ItemNotFound, refusal),
+        _ if refusal == outcome::ITEM_EXPIRED => refused(FailureCode::ItemExpired, refusal),
+        _ if refusal == outcome::TRANSACTION_FAILED => refused(FailureCode::TransactionFailed, refusal),
+        _ if refusal == outcome::ACTIVE_SESSION => Answer::Busy { retry_after: None },
+        Refusal { status: 429, retry_after, .. } => Answer::Busy { retry_after },
+        Refusal { status: 401, error, .. } => Answer::Unauthorized { message: error.into_owned() },
+        Refusal { status, error, .. } => Answer::Unknown { why: error.into_owned(), status: Some(status) },
     }
+}
+
+fn refused(code: FailureCode, refusal: Refusal) -> Answer {
+    Answer::Refused { code, message: refusal.error.into_owned(), status: refusal.status }
 }
 
 fn why(broken: &Outcome<()>) -> String {

@@ -87,9 +87,9 @@ impl Scheduler {
         }
         join_all(due.into_iter().map(|row| async move {
             metrics::counter!(names::STEPS, "partner" => row.partner.to_string()).increment(1);
-            let step = Step { purchase: row.purchase, version: row.version };
+            let step = Step { order: row.order, version: row.version };
             if let Err(error) = hand_over(&*self.broker, &row.partner, step).await {
-                tracing::debug!(purchase.id = %row.purchase, %error, "a step was not confirmed; the row comes due again");
+                tracing::debug!(order.id = %row.order, %error, "a step was not confirmed; the row comes due again");
             }
         }))
         .await;

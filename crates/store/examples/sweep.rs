@@ -144,7 +144,7 @@ impl Bench {
             "\nwrites a commit: {:.0}; HOT updates of purchases: {hot:.0} %",
             4.0 * PURCHASES as f64 / (after - commits) as f64
         );
-        let fulfilled: i64 = self.ask("SELECT count(*) FROM purchases WHERE state = 'fulfilled'").await;
+        let fulfilled: i64 = self.ask("SELECT count(*) FROM orders WHERE state = 'fulfilled'").await;
         let sent: i64 = self.ask("SELECT count(*) FROM events WHERE sent_at IS NOT NULL").await;
         assert_eq!((fulfilled, sent), (PURCHASES as i64, PURCHASES as i64), "all of it was written");
     }
@@ -172,7 +172,7 @@ impl Bench {
 }
 
 const HOT: &str =
-    "SELECT 100 * n_tup_hot_upd::float8 / greatest(n_tup_upd, 1) FROM pg_stat_user_tables WHERE relname = 'purchases'";
+    "SELECT 100 * n_tup_hot_upd::float8 / greatest(n_tup_upd, 1) FROM pg_stat_user_tables WHERE relname = 'orders'";
 
 /// Nanoseconds of CPU that a process, or this one, has used.
 fn cpu(process: Option<i32>) -> u64 {
@@ -195,7 +195,7 @@ struct Life {
 impl Life {
     fn new(n: usize) -> Self {
         let insertion = insertion(n, 200);
-        let called = &insertion.purchase;
+        let called = insertion.order.purchase().expect("it is a purchase");
         let now = now();
         let token = insertion.attempt.expect("it is called").token;
         let session = SessionId::new(format!("cs_live_{}", Uuid::new_v4())).expect("a session");
@@ -204,7 +204,8 @@ impl Life {
         let fact = Fact { token, answer, at: now };
         let pending = change(called, what, Some(fact), now);
         let told = Fulfilment { session, user_id: None, public_id: None, tx_hash: None, nfts: vec![item(n)] };
-        let fulfilled = change(&pending.after, Happened::Polled(StatusAnswer::Fulfilled(told)), None, now);
+        let paid = pending.after.purchase().expect("it is a purchase");
+        let fulfilled = change(paid, Happened::Polled(StatusAnswer::Fulfilled(told)), None, now);
         let sent = Sent { event: fulfilled.event.as_ref().expect("an event").id, at: now, unrouted: false };
         Self { insertion, pending, fulfilled, sent }
     }

@@ -38,7 +38,7 @@ pub struct Books {
     pub orphan_items: u64,
 }
 
-/// What a partner's purchases come to.
+/// What a partner's purchases and sellbacks come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sums {
     pub accepted: u64,
@@ -61,12 +61,51 @@ pub struct Sums {
     pub priced: u64,
     /// The sum of those prices in millionths of a dollar, as told when the items were drawn.
     pub worth: i128,
+    pub sellbacks: SaleSums,
+}
+
+/// What a partner's sellbacks come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SaleSums {
+    pub accepted: u64,
+    pub sold: u64,
+    /// Of those sold, how many amounts were not told by the upstream.
+    pub estimated: u64,
+    pub failed: u64,
+    pub review: u64,
+    pub open: u64,
+    /// The sum of what they were sold for in millionths of a dollar.
+    pub brought: i128,
+}
+
+impl SaleSums {
+    /// Accepted, and in none of the states: zero in sound books.
+    pub fn difference(&self) -> i64 {
+        self.accepted.cast_signed() - (self.sold + self.failed + self.review + self.open).cast_signed()
+    }
+
+    /// `None` when it is more than money can say.
+    pub fn brought(&self) -> Option<Money> {
+        i64::try_from(self.brought).ok().map(Money::usd)
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            sold: self.sold + other.sold,
+            estimated: self.estimated + other.estimated,
+            failed: self.failed + other.failed,
+            review: self.review + other.review,
+            open: self.open + other.open,
+            brought: self.brought + other.brought,
+        }
+    }
 }
 
 /// Something the books do not agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The purchase, or the dead letter whose event it is about; nil for an item that no purchase may explain.
+    /// The order, or the dead letter whose event it is about; nil for an item that no purchase may explain.
     pub subject: Uuid,
     /// `None` where nothing tells it any more.
     pub partner: Option<PartnerId>,
@@ -158,7 +197,7 @@ impl Books {
     }
 
     pub fn are_sound(&self) -> bool {
-        self.found.is_empty() && self.partners.values().all(|sums| sums.difference() == 0)
+        self.found.is_empty() && self.partners.values().all(|sums| sums.difference() == 0 && sums.sellbacks.difference() == 0)
     }
 }
 
@@ -204,6 +243,7 @@ impl Sums {
             pulls: self.pulls + other.pulls,
             priced: self.priced + other.priced,
             worth: self.worth + other.worth,
+            sellbacks: self.sellbacks.plus(&other.sellbacks),
         }
     }
 }

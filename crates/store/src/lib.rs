@@ -1,4 +1,4 @@
-//! The truth: purchases, attempts, pulls, events and timelines.
+//! The truth: purchases, sellbacks, attempts, pulls, events and timelines.
 //!
 //! [`Store`] is the door. Behind it stand sea-orm on PostgreSQL, sea-orm on SQLite, and a model in memory; all three pass one
 //! conformance suite. Transitions of concurrent purchases share a transaction (*group commit*), yet each caller gets its own result.
@@ -15,14 +15,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use clawback_domain::{
-    AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, RequestId, SessionId, Time, UserId,
+    AttemptToken, DeadLetterId, EventId, OrderId, PartnerId, PurchaseId, RequestId, SellbackId, SessionId, Time, UserId,
     change::{Change, Fact, Insertion},
+    command::Target,
     event::Event,
     evidence::{Case, Sightings, Unexplained},
     item::Pull,
-    pause::{Pause, PauseScope},
-    purchase::{Purchase, StateName},
+    order::{AnyOrder, Machine, StateName},
+    pause::{CommandKind, Pause, PauseScope},
+    purchase::Purchase,
     reason::WaitCode,
+    sellback::{SaleCase, Sellback},
     timeline::Entry,
 };
 
@@ -50,7 +53,7 @@ pub enum StoreError {
 pub enum Inserted {
     New,
     /// The (partner, request_id) is taken: the row that has it, as it stands. Nothing was written.
-    Exists(Box<Purchase>),
+    Exists(Box<AnyOrder>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub enum Applied {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     pub partner: PartnerId,
-    pub purchase: PurchaseId,
+    pub order: OrderId,
     pub version: i64,
 }
 
@@ -108,32 +111,34 @@ pub enum DeadLetterState {
     Discarded,
 }
 
-/// Which purchases to list, by when they were accepted: newest first unless `oldest_first`.
+/// Which orders to list, by when they were accepted: newest first unless `oldest_first`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
+    pub kind: Option<CommandKind>,
     pub partner: Option<PartnerId>,
     pub state: Option<StateName>,
     pub user: Option<UserId>,
     pub request: Option<RequestId>,
     pub created_before: Option<Time>,
     /// The last row of the page before.
-    pub after: Option<(Time, PurchaseId)>,
+    pub after: Option<(Time, OrderId)>,
     pub oldest_first: bool,
     pub limit: u32,
 }
 
-/// How many purchases are in each state, for operators.
-pub type Counts = BTreeMap<(PartnerId, StateName), u64>;
+/// How many orders of each kind are in each state, for operators.
+pub type Counts = BTreeMap<(PartnerId, CommandKind, StateName), u64>;
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    // The way of a purchase. These three share group commits.
+    // The way of an order. These three share group commits.
 
-    /// Inserts a purchase, with its attempt if it is called at once.
+    /// Inserts an order, with its attempt if it is called at once.
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError>;
 
-    /// Writes the fact always, the rest only if the row's version is still `after.version - 1` and, for a ruling that was concluded, the
-    /// version of its user's case still `ruling.case`. A ruling raises that by one. Takes the draft as late as it can.
+    /// Writes the fact always, the rest only if the row's version is still `after.version() - 1` and, for a ruling that was concluded, the
+    /// version of its user's case still `ruling.case`. A ruling raises that by one. Takes the draft as late as it
+    /// can. Refused: a sellback whose item id another sellback is selling.
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError>;
 
     /// The same for a change that nothing will join.
@@ -144,7 +149,7 @@ pub trait Store: Send + Sync + 'static {
     /// Marks events as sent, or as unrouted; marking twice is no error.
     async fn mark_sent(&self, events: Vec<Sent>) -> Result<(), StoreError>;
 
-    /// Stores what an attempt brought, whatever its purchase's state; once.
+    /// Stores what an attempt brought, whatever its order's state; once.
     async fn record_fact(&self, fact: Fact) -> Result<(), StoreError>;
 
     /// Stores nothing but the session of an attempt, when the whole answer cannot be stored.
@@ -152,16 +157,39 @@ pub trait Store: Send + Sync + 'static {
 
     // Reading.
 
-    async fn purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError>;
-    async fn purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError>;
-    async fn attempts(&self, id: PurchaseId) -> Result<Vec<AttemptRecord>, StoreError>;
-    async fn timeline(&self, id: PurchaseId) -> Result<Vec<Entry>, StoreError>;
+    async fn order(&self, id: OrderId) -> Result<Option<AnyOrder>, StoreError>;
+    async fn orders(&self, filter: Filter) -> Result<Vec<AnyOrder>, StoreError>;
+    async fn attempts(&self, id: OrderId) -> Result<Vec<AttemptRecord>, StoreError>;
+    async fn timeline(&self, id: OrderId) -> Result<Vec<Entry>, StoreError>;
+
+    /// `None` too for the id of a sellback.
+    async fn purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError> {
+        Ok(self.order(id).await?.and_then(Machine::of))
+    }
+
+    async fn purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
+        let orders = self.orders(Filter { kind: Some(CommandKind::Purchase), ..filter }).await?;
+        Ok(orders.into_iter().filter_map(Machine::of).collect())
+    }
+
+    /// `None` too for the id of a purchase.
+    async fn sellback(&self, id: SellbackId) -> Result<Option<Sellback>, StoreError> {
+        Ok(self.order(id).await?.and_then(Machine::of))
+    }
+
+    async fn sellbacks(&self, filter: Filter) -> Result<Vec<Sellback>, StoreError> {
+        let orders = self.orders(Filter { kind: Some(CommandKind::Sellback), ..filter }).await?;
+        Ok(orders.into_iter().filter_map(Machine::of).collect())
+    }
+
     async fn pulls(&self, id: PurchaseId) -> Result<Vec<Pull>, StoreError>;
     /// Every known pull of a user, oldest first.
     async fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Result<Vec<Pull>, StoreError>;
     /// What bears on the unknown outcomes of a user, all of it as of one moment: its open purchases, the pulls as
     /// [`Store::pulls_of_user`] gives them, and the items that no purchase explains, oldest found first.
     async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError>;
+    /// What bears on selling `target`, all of it as of one moment.
+    async fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> Result<SaleCase, StoreError>;
     /// Items that no purchase surely explains, claimed or not; oldest found first.
     async fn unexplained(
         &self,

@@ -13,7 +13,7 @@ mod events;
 mod facts;
 mod letters;
 mod listing;
-mod purchases;
+mod orders;
 mod rules;
 mod text;
 mod unexplained;
@@ -22,14 +22,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use clawback_domain::{
-    AttemptToken, Clock, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
+    AttemptToken, Clock, DeadLetterId, EventId, OrderId, PartnerId, PurchaseId, SessionId, Time, UserId,
     change::{Fact, Insertion},
+    command::Target,
     event::Event,
     evidence::{Case, Sightings, Unexplained},
     item::Pull,
+    order::{AnyOrder, Attempt},
     pause::{Pause, PauseScope},
-    purchase::{Attempt, Purchase},
+    purchase::Purchase,
     reason::WaitCode,
+    sellback::{SaleCase, Sellback},
     timeline::Entry,
 };
 use parking_lot::Mutex;
@@ -60,17 +63,17 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "few live at a time, and only by reference; a box would cost each commit more")]
 pub enum Committed {
-    /// A purchase was inserted (`before` is `None`), changed, claimed or lifted, with what was written beside it.
-    Purchase {
-        before: Option<Purchase>,
-        after: Purchase,
+    /// An order was inserted (`before` is `None`), changed, claimed or lifted, with what was written beside it.
+    Order {
+        before: Option<AnyOrder>,
+        after: AnyOrder,
         attempt: Option<Attempt>,
         pulls: Vec<Pull>,
         event: Option<Event>,
     },
     /// An attempt's fact was written: the first one for its token. A bare session comes as a `done` without items.
     Fact {
-        purchase: PurchaseId,
+        order: OrderId,
         fact: Fact,
     },
     /// An event was marked for the first time.
@@ -86,7 +89,7 @@ pub type Observer = dyn Fn(&Committed) + Send + Sync;
 /// Everything there is, for checks at rest and for comparing two runs. Each list is in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    pub purchases: Vec<Purchase>,
+    pub orders: Vec<AnyOrder>,
     pub attempts: Vec<AttemptRecord>,
     pub pulls: Vec<Pull>,
     pub entries: Vec<Entry>,
@@ -95,6 +98,16 @@ pub struct Snapshot {
     pub pauses: Vec<Pause>,
     pub cases: Vec<(PartnerId, UserId, Ruled)>,
     pub unexplained: Vec<Unexplained>,
+}
+
+impl Snapshot {
+    pub fn purchases(&self) -> impl Iterator<Item = &Purchase> {
+        self.orders.iter().filter_map(AnyOrder::purchase)
+    }
+
+    pub fn sellbacks(&self) -> impl Iterator<Item = &Sellback> {
+        self.orders.iter().filter_map(AnyOrder::sellback)
+    }
 }
 
 #[derive(Default)]
@@ -123,7 +136,7 @@ impl Memory {
     pub fn snapshot(&self) -> Snapshot {
         let tables = self.tables.lock();
         Snapshot {
-            purchases: tables.shelf.all().cloned().collect(),
+            orders: tables.shelf.all().cloned().collect(),
             attempts: tables.attempts.all().cloned().collect(),
             pulls: tables.shelf.all_pulls().cloned().collect(),
             entries: tables.shelf.all_entries().cloned().collect(),
@@ -179,19 +192,19 @@ impl Store for Memory {
         self.commit(|tables| tables.record_bare_session(token, session, at))
     }
 
-    async fn purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError> {
+    async fn order(&self, id: OrderId) -> Result<Option<AnyOrder>, StoreError> {
         Ok(self.read(|tables| tables.shelf.get(id).cloned()))
     }
 
-    async fn purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
+    async fn orders(&self, filter: Filter) -> Result<Vec<AnyOrder>, StoreError> {
         Ok(self.read(|tables| tables.shelf.list(&filter)))
     }
 
-    async fn attempts(&self, id: PurchaseId) -> Result<Vec<AttemptRecord>, StoreError> {
+    async fn attempts(&self, id: OrderId) -> Result<Vec<AttemptRecord>, StoreError> {
         Ok(self.read(|tables| tables.attempts.of(id).to_vec()))
     }
 
-    async fn timeline(&self, id: PurchaseId) -> Result<Vec<Entry>, StoreError> {
+    async fn timeline(&self, id: OrderId) -> Result<Vec<Entry>, StoreError> {
         Ok(self.read(|tables| tables.shelf.entries(id)))
     }
 
@@ -205,6 +218,10 @@ impl Store for Memory {
 
     async fn case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
         Ok(self.read(|tables| tables.case(partner, user)))
+    }
+
+    async fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> Result<SaleCase, StoreError> {
+        Ok(self.read(|tables| tables.sale_case(partner, user, target)))
     }
 
     async fn unexplained(

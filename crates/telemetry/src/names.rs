@@ -47,6 +47,14 @@ pub const PROCESS_DURATION: &str = "messaging.process.duration";
 // Our own metrics. Labels in brackets.
 /// Purchases that entered a state [partner, state].
 pub const PURCHASES: &str = "clawback.purchases";
+/// Sellbacks that entered a state [partner, state].
+pub const SELLBACKS: &str = "clawback.sellbacks";
+/// From acceptance to the final state [partner, state].
+pub const SELLBACK_DURATION: &str = "clawback.sellback.duration";
+/// Sellbacks that turned out to be sold after they had failed [partner].
+pub const CONTRADICTED: &str = "clawback.sellbacks.contradicted";
+/// Sellbacks by state as the store has them [partner, state].
+pub const SELLBACKS_STORED: &str = "clawback.sellbacks.stored";
 /// Purchases by state as the store has them [partner, state].
 pub const PURCHASES_STORED: &str = "clawback.purchases.stored";
 /// From acceptance to the final state [partner, state].
@@ -61,8 +69,8 @@ pub const UPSTREAM_DURATION: &str = "clawback.upstream.duration";
 pub const INITS_IN_FLIGHT: &str = "clawback.inits.in_flight";
 /// `buy/status` calls in flight in this process [partner].
 pub const POLLS_IN_FLIGHT: &str = "clawback.polls.in_flight";
-/// Purchases put aside before their call [partner, code].
-pub const HELD: &str = "clawback.purchases.held";
+/// Orders put aside before their call [partner, code].
+pub const HELD: &str = "clawback.orders.held";
 /// Sessions that no purchase can take: each may be a double buy [partner].
 pub const ORPHANS: &str = "clawback.orphans";
 /// Items in inventories that no purchase explains: each may be a double buy [partner].
@@ -107,12 +115,16 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (PURCHASES, Kind::Counter, "Purchases that entered a state"),
     (PURCHASES_STORED, Kind::Gauge, "Purchases by state as the store has them"),
     (PURCHASE_DURATION, Kind::Seconds, "From acceptance to the final state"),
+    (SELLBACKS, Kind::Counter, "Sellbacks that entered a state"),
+    (SELLBACKS_STORED, Kind::Gauge, "Sellbacks by state as the store has them"),
+    (SELLBACK_DURATION, Kind::Seconds, "From acceptance to the final state"),
+    (CONTRADICTED, Kind::Counter, "Sellbacks that turned out to be sold after they had failed"),
     (COMMAND_AGE, Kind::Seconds, "From the command's timestamp to its first commit"),
     (UPSTREAM_CALLS, Kind::Counter, "Calls to the upstream"),
     (UPSTREAM_DURATION, Kind::Seconds, "Duration of calls to the upstream"),
     (INITS_IN_FLIGHT, Kind::Gauge, "buy/init calls in flight in this process"),
     (POLLS_IN_FLIGHT, Kind::Gauge, "buy/status calls in flight in this process"),
-    (HELD, Kind::Counter, "Purchases put aside before their call"),
+    (HELD, Kind::Counter, "Orders put aside before their call"),
     (ORPHANS, Kind::Counter, "Sessions that no purchase can take: each may be a double buy"),
     (ORPHAN_ITEMS, Kind::Counter, "Items in inventories that no purchase explains: each may be a double buy"),
     (PANICS, Kind::Counter, "Handlers that panicked"),

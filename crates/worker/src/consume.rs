@@ -1,14 +1,22 @@
 //! Consuming: from each queue to its handler, and what becomes of a delivery whose handler panics.
 //!
-//! A partner's queues are consumed apart, each with its own prefetch. While the partner is paused its purchase queue is not consumed:
+//! A partner's queues are consumed apart, each with its own prefetch. While the partner is paused its command queues are not consumed:
 //! commands wait where they are. Steps are always consumed: polling and reconciling go on.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use clawback_broker::{Consumer, Delivery, Properties, Settle, Settlement, topology};
 use clawback_domain::{
-    Clock, PartnerId, PurchaseId, command::Rejected, pause::CommandKind, poll::backoff, purchase::Happened,
-    reason::RejectionCode, rehearsal, trace::TraceContext,
+    Clock, OrderId, PartnerId,
+    command::Rejected,
+    order::{AnyOrder, Machine},
+    pause::CommandKind,
+    poll::backoff,
+    purchase::Purchase,
+    reason::RejectionCode,
+    rehearsal,
+    sellback::Sellback,
+    trace::TraceContext,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -25,24 +33,36 @@ const REQUEUE_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Purchases,
+    Sellbacks,
     Steps,
     Dead,
 }
 
 impl Source {
-    pub const ALL: [Self; 3] = [Self::Purchases, Self::Steps, Self::Dead];
+    pub const ALL: [Self; 4] = [Self::Purchases, Self::Sellbacks, Self::Steps, Self::Dead];
 
     fn queue(self, partner: &PartnerId) -> String {
         match self {
             Source::Purchases => topology::command_queue(partner, CommandKind::Purchase),
+            Source::Sellbacks => topology::command_queue(partner, CommandKind::Sellback),
             Source::Steps => topology::step_queue(partner),
             Source::Dead => topology::dead_queue(partner),
+        }
+    }
+
+    /// What its commands ask for; `None` for what is not commands.
+    fn commands(self) -> Option<CommandKind> {
+        match self {
+            Source::Purchases => Some(CommandKind::Purchase),
+            Source::Sellbacks => Some(CommandKind::Sellback),
+            Source::Steps | Source::Dead => None,
         }
     }
 
     fn prefetch(self, tenant: &Tenant) -> u16 {
         match self {
             Source::Purchases => tenant.prefetch(),
+            Source::Sellbacks => tenant.sale_prefetch(),
             Source::Steps => STEP_PREFETCH,
             Source::Dead => DEAD_PREFETCH,
         }
@@ -53,8 +73,8 @@ impl Source {
 /// in; settling it a second time does nothing.
 pub(crate) struct InHand {
     settle: Mutex<Option<(Box<dyn Settle>, TaskTrackerToken)>>,
-    /// The purchase whose row exists because of it.
-    purchase: Mutex<Option<PurchaseId>>,
+    /// The order whose row exists because of it.
+    order: Mutex<Option<OrderId>>,
     pub origin: Origin,
 }
 
@@ -82,12 +102,12 @@ impl InHand {
     pub fn new(delivery: Delivery, token: TaskTrackerToken) -> Self {
         let Delivery { queue, exchange, routing_key, properties, body, settle, redelivered: _ } = delivery;
         let origin = Origin { queue, exchange, routing_key, properties, body };
-        Self { settle: Mutex::new(Some((settle, token))), purchase: Mutex::new(None), origin }
+        Self { settle: Mutex::new(Some((settle, token))), order: Mutex::new(None), origin }
     }
 
     /// Its row exists: from here on the row is the lease.
-    pub fn stored(&self, purchase: PurchaseId) {
-        *self.purchase.lock() = Some(purchase);
+    pub fn stored(&self, order: OrderId) {
+        *self.order.lock() = Some(order);
     }
 
     pub async fn ack(&self) {
@@ -149,7 +169,7 @@ impl Worker {
             if self.stopping.is_cancelled() {
                 return false;
             }
-            if source != Source::Purchases || self.pauses.of_partner(&tenant.id).is_none() {
+            if !self.is_paused(tenant, source) {
                 return true;
             }
             tokio::select! {
@@ -158,6 +178,10 @@ impl Worker {
                 _ = pauses.changed() => {}
             }
         }
+    }
+
+    fn is_paused(&self, tenant: &Tenant, source: Source) -> bool {
+        source.commands().is_some_and(|kind| self.pauses.of_partner(&tenant.id, kind).is_some())
     }
 
     /// Hands out deliveries until the worker stops, the partner is paused or the consumer ends; then waits for those in hand, for
@@ -171,7 +195,7 @@ impl Worker {
                 biased;
                 () = self.stopping.cancelled(), if !cancelled => cancelled = true,
                 _ = pauses.changed(), if !cancelled => {
-                    cancelled = source == Source::Purchases && self.pauses.of_partner(&tenant.id).is_some();
+                    cancelled = self.is_paused(tenant, source);
                 }
                 delivery = consumer.next() => match delivery {
                     Some(delivery) => {
@@ -197,6 +221,7 @@ impl Worker {
                 // Boxed, here and further in, wherever it gets narrower: what waits for days must not hold the room of what called.
                 match source {
                     Source::Purchases => Box::pin(worker.take_purchase(&tenant, &hand)).await,
+                    Source::Sellbacks => Box::pin(worker.take_sellback(&tenant, &hand)).await,
                     Source::Steps => Box::pin(worker.take_step(&tenant, &hand)).await,
                     Source::Dead => Box::pin(worker.bury(&tenant, &hand)).await,
                 }
@@ -217,16 +242,18 @@ impl Worker {
         }
         tell::panicked(&tenant.id);
         let message = panic_message(&*panic);
-        let stored = *hand.purchase.lock();
-        tracing::error!(partner = %tenant.id, ?source, purchase.id = ?stored, message, "a handler panicked");
+        let stored = *hand.order.lock();
+        tracing::error!(partner = %tenant.id, ?source, order.id = ?stored, message, "a handler panicked");
         match stored {
             Some(id) => {
-                if let Some(purchase) = self.read_back(id).await {
-                    self.advance(tenant, purchase, Happened::Panicked { message }, None).await;
+                match self.read_order(id).await {
+                    Some(AnyOrder::Purchase(row)) => drop(self.advance(tenant, row, Purchase::panicked(message), None).await),
+                    Some(AnyOrder::Sellback(row)) => drop(self.advance(tenant, row, Sellback::panicked(message), None).await),
+                    None => {}
                 }
                 hand.ack().await;
             }
-            None if source == Source::Purchases => {
+            None if source.commands().is_some() => {
                 let rejected = Rejected::one(RejectionCode::InvalidField, format!("its handler panicked: {message}"));
                 self.reject(tenant, hand, rejected).await;
             }

@@ -36,11 +36,15 @@ pub struct Limits {
     pub poll_concurrency: u32,
     /// `buy/init` calls begun per second.
     pub rate_per_second: u32,
+    /// `buyback` calls in flight.
+    pub sell_concurrency: u32,
+    /// `buyback` calls begun per second.
+    pub sells_per_second: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: 64, poll_concurrency: 1024, rate_per_second: 50 }
+        Self { concurrency: 64, poll_concurrency: 1024, rate_per_second: 50, sell_concurrency: 16, sells_per_second: 20 }
     }
 }
 
@@ -52,6 +56,8 @@ impl Limits {
             concurrency: part(self.concurrency),
             poll_concurrency: part(self.poll_concurrency),
             rate_per_second: part(self.rate_per_second),
+            sell_concurrency: part(self.sell_concurrency),
+            sells_per_second: part(self.sells_per_second),
         }
     }
 }

@@ -11,6 +11,7 @@ use clawback_domain::{
     planted::{Bug, planted},
     purchase::{Purchase, Rules},
     reason::{WaitCode, Waiting},
+    sellback::Sellback,
 };
 use tokio::sync::watch;
 
@@ -51,13 +52,13 @@ impl Pauses {
         });
     }
 
-    /// The pause that stops every purchase of this partner.
-    pub fn of_partner(&self, partner: &PartnerId) -> Option<Waiting> {
+    /// The pause that stops every command of this kind of this partner.
+    pub fn of_partner(&self, partner: &PartnerId, kind: CommandKind) -> Option<Waiting> {
         if planted(Bug::PausesIgnored) {
             return None;
         }
         let pauses = self.current.borrow();
-        let pause = pauses.iter().find(|pause| pause.scope.stops_partner(partner, CommandKind::Purchase))?;
+        let pause = pauses.iter().find(|pause| pause.scope.stops_partner(partner, kind))?;
         let code = if pause.refused_key.is_some() { WaitCode::Unauthorized } else { WaitCode::Paused };
         Some(Waiting { code, message: describe(pause), until: None })
     }
@@ -144,7 +145,7 @@ async fn lift_if_rekeyed(doors: &Doors, pause: &Pause, tenant: &Tenant) {
     }
 }
 
-/// What the guards say of a purchase that is accepted and not called.
+/// What the guards say of an order that is accepted and not called.
 pub(crate) enum Guard {
     Pass,
     Expired,
@@ -169,7 +170,22 @@ fn at_once(doors: &Doors, pauses: &Pauses, tenant: &Tenant, purchase: &Purchase,
     if is_expired(purchase, rules, doors.clock.now()) {
         return Guard::Expired;
     }
-    match pauses.of_partner(&tenant.id).or_else(|| pauses.of_pack(&tenant.id, &purchase.command.pack_id)) {
+    match pauses.of_partner(&tenant.id, CommandKind::Purchase).or_else(|| pauses.of_pack(&tenant.id, &purchase.command.pack_id))
+    {
+        Some(waiting) => {
+            let until = after(doors.clock.now(), doors.clock.jitter(LOOK_AGAIN));
+            Guard::Hold(Waiting { until: Some(until), ..waiting })
+        }
+        None => Guard::Pass,
+    }
+}
+
+/// The guards of a sellback, which wait for nothing. Pauses of packs do not concern what was drawn.
+pub(crate) fn guard_sale(doors: &Doors, pauses: &Pauses, tenant: &Tenant, sellback: &Sellback) -> Guard {
+    if doors.clock.now() >= sellback.expires_at(&tenant.rules()) {
+        return Guard::Expired;
+    }
+    match pauses.of_partner(&tenant.id, CommandKind::Sellback) {
         Some(waiting) => {
             let until = after(doors.clock.now(), doors.clock.jitter(LOOK_AGAIN));
             Guard::Hold(Waiting { until: Some(until), ..waiting })

@@ -1,4 +1,4 @@
-//! Holding a purchase: its worker's own timers, polls and looks, until it rests.
+//! Holding an order: its worker's own timers, polls and looks, until it rests.
 //!
 //! Each turn begins with the write that moves `due_at` and takes the row's next version; a turn whose version is no longer the
 //! row's ends there. So a timer that fires late, or twice, or after the row was given to another, does nothing.
@@ -7,23 +7,25 @@ use std::{sync::Arc, time::Duration};
 
 use clawback_broker::steps::Step;
 use clawback_domain::{
-    AttemptToken, SessionId,
+    AttemptToken, OrderId, SessionId,
     answer::{Answer, StatusAnswer},
     change::Change,
-    purchase::{Decision, Happened, Next, Purchase, State, decide},
+    order::{AnyOrder, Attempt, Decision, Machine, Next},
+    purchase::{Happened, Purchase, State},
     rehearsal::{Point, reach},
+    sellback::{self, Sellback},
 };
 use clawback_store::{Applied, Draft};
 
 use crate::{consume::InHand, lifecycle::Worker, tenant::Tenant, write::Advanced};
 
-/// How many purchases a worker keeps timers for; beyond it a row is left to its `due_at`. About 4 KiB each.
+/// How many orders a worker keeps timers for; beyond it a row is left to its `due_at`. About 4 KiB each.
 const MOST_HELD: usize = 50_000;
 
 impl Worker {
     /// Follows a purchase until it rests.
-    pub(crate) async fn hold(self: &Arc<Self>, tenant: &Arc<Tenant>, mut held: Option<Advanced>) {
-        while let Some(Advanced { purchase, next }) = held {
+    pub(crate) async fn hold(self: &Arc<Self>, tenant: &Arc<Tenant>, mut held: Option<Advanced<Purchase>>) {
+        while let Some(Advanced { order: purchase, next }) = held {
             held = match next {
                 Next::Rest => {
                     if self.is_sampled(&purchase) {
@@ -48,10 +50,27 @@ impl Worker {
         }
     }
 
+    /// Follows a sellback until it rests.
+    pub(crate) async fn hold_sale(self: &Arc<Self>, tenant: &Arc<Tenant>, mut held: Option<Advanced<Sellback>>) {
+        while let Some(Advanced { order: sellback, next }) = held {
+            held = match next {
+                Next::Rest | Next::Call(_) => None,
+                Next::TryAfter(wait) => match self.turn_after(tenant, sellback, wait).await {
+                    Some(sellback) => Box::pin(self.try_sell(tenant, sellback, None)).await,
+                    None => None,
+                },
+                Next::PollAfter(wait) | Next::LookAfter(wait) => match self.turn_after(tenant, sellback, wait).await {
+                    Some(sellback) => Box::pin(self.look_for_sale(tenant, sellback)).await,
+                    None => None,
+                },
+            };
+        }
+    }
+
     /// Waits, then takes the turn. A wait of nothing is part of the turn under way.
-    async fn turn_after(&self, tenant: &Tenant, purchase: Purchase, wait: Duration) -> Option<Purchase> {
+    async fn turn_after<O: Machine>(&self, tenant: &Tenant, order: O, wait: Duration) -> Option<O> {
         if wait.is_zero() {
-            return Some(purchase);
+            return Some(order);
         }
         if self.handlers.len() > MOST_HELD {
             return None;
@@ -60,33 +79,34 @@ impl Worker {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => {
-                Box::pin(self.hand_back(tenant, purchase)).await;
+                Box::pin(self.hand_back(tenant, order)).await;
                 None
             }
-            () = self.doors.clock.sleep(wait) => Box::pin(self.take_turn(tenant, &purchase)).await,
+            () = self.doors.clock.sleep(wait) => Box::pin(self.take_turn(tenant, &order)).await,
         }
     }
 
     /// The write a turn begins with. `None` when the row has moved on: then this chain ends.
-    async fn take_turn(&self, tenant: &Tenant, purchase: &Purchase) -> Option<Purchase> {
-        let now = self.doors.clock.now();
-        let Decision::Transition(turn) = decide(purchase, Happened::TurnTaken, now, &tenant.rules()) else { return None };
-        let draft = Draft::new(Change::of(purchase, *turn, Happened::TurnTaken.name(), None));
+    async fn take_turn<O: Machine>(&self, tenant: &Tenant, order: &O) -> Option<O> {
+        let (now, taken) = (self.doors.clock.now(), O::turn_taken());
+        let name = O::name_of(&taken);
+        let Decision::Transition(turn) = order.decide(taken, now, &tenant.rules()) else { return None };
+        let draft = Draft::new(Change::of(order, *turn, name, None));
         match self.apply(&draft).await {
             Ok(Applied::Committed) => {
                 reach(Point::TurnTaken);
-                Some(draft.into_change().after)
+                O::of(draft.into_change().after)
             }
             Ok(Applied::Lost) => None,
             Err(error) => {
-                tracing::error!(purchase.id = %purchase.id, %error, "a turn could not be taken");
+                tracing::error!(order.id = %order.id(), %error, "a turn could not be taken");
                 None
             }
         }
     }
 
-    async fn hand_back(&self, tenant: &Tenant, purchase: Purchase) {
-        self.advance(tenant, purchase, Happened::HandedBack, None).await;
+    async fn hand_back<O: Machine>(&self, tenant: &Tenant, order: O) {
+        self.advance(tenant, order, O::handed_back(), None).await;
     }
 
     /// Handles one step: takes the turn if the row still has the step's version, and does what its state asks for.
@@ -95,12 +115,16 @@ impl Worker {
             tracing::warn!(partner = %tenant.id, "a message in the step queue is no step; dropped");
             return hand.ack().await;
         };
-        let row = self.read_back(step.purchase).await.filter(|row| row.version == step.version);
-        let turn = match &row {
-            Some(row) if row.partner == tenant.id => self.take_turn(tenant, row).await,
-            _ => None,
-        };
-        let Some(purchase) = turn else { return hand.ack().await };
+        let row = self.read_order(step.order).await.filter(|row| row.version() == step.version && *row.partner() == tenant.id);
+        match row {
+            Some(AnyOrder::Purchase(row)) => self.step_purchase(tenant, hand, row).await,
+            Some(AnyOrder::Sellback(row)) => self.step_sellback(tenant, hand, row).await,
+            None => hand.ack().await,
+        }
+    }
+
+    async fn step_purchase(self: &Arc<Self>, tenant: &Arc<Tenant>, hand: &InHand, row: Purchase) {
+        let Some(purchase) = self.take_turn(tenant, &row).await else { return hand.ack().await };
         hand.stored(purchase.id);
         // An accepted row waits for its permit with the step in hand: prefetch bounds how many do.
         if matches!(purchase.state, State::Accepted { .. }) {
@@ -112,10 +136,34 @@ impl Worker {
         Box::pin(self.hold(tenant, resumed)).await;
     }
 
+    async fn step_sellback(self: &Arc<Self>, tenant: &Arc<Tenant>, hand: &InHand, row: Sellback) {
+        let Some(sellback) = self.take_turn(tenant, &row).await else { return hand.ack().await };
+        hand.stored(sellback.id);
+        if matches!(sellback.state, sellback::State::Accepted { .. }) {
+            let sold = Box::pin(self.try_sell(tenant, sellback, Some(hand))).await;
+            return Box::pin(self.hold_sale(tenant, sold)).await;
+        }
+        hand.ack().await;
+        let resumed = match &sellback.state {
+            sellback::State::Selling(sale) => {
+                let attempt = sale.attempt;
+                self.attempt_ended(tenant, sellback, attempt, sellback::Happened::DeadlinePassed).await
+            }
+            sellback::State::Reconciling(_) | sellback::State::Review(_) => {
+                Some(Advanced { order: sellback, next: Next::LookAfter(Duration::ZERO) })
+            }
+            sellback::State::Accepted { .. } | sellback::State::Sold(_) | sellback::State::Failed { .. } => None,
+        };
+        Box::pin(self.hold_sale(tenant, resumed)).await;
+    }
+
     /// What a row that was found due asks for.
-    async fn resume(&self, tenant: &Tenant, purchase: Purchase) -> Option<Advanced> {
+    async fn resume(&self, tenant: &Tenant, purchase: Purchase) -> Option<Advanced<Purchase>> {
         let next = match &purchase.state {
-            State::Initiating(_) => return self.attempt_ended(tenant, purchase).await,
+            State::Initiating(attempt) => {
+                let attempt = *attempt;
+                return self.attempt_ended(tenant, purchase, attempt, Happened::DeadlinePassed).await;
+            }
             State::Pending(pending) if pending.cancelled => Next::LookAfter(Duration::ZERO),
             State::Pending(_) => Next::PollAfter(Duration::ZERO),
             State::Reconciling(_) => Next::LookAfter(Duration::ZERO),
@@ -123,35 +171,42 @@ impl Worker {
             State::Review(_) => Next::LookAfter(Duration::ZERO),
             State::Accepted { .. } | State::Fulfilled(_) | State::Failed { .. } => return None,
         };
-        Some(Advanced { purchase, next })
+        Some(Advanced { order: purchase, next })
     }
 
     /// The deadline of an attempt is over: either its answer is stored, or its outcome is unknown.
-    async fn attempt_ended(&self, tenant: &Tenant, purchase: Purchase) -> Option<Advanced> {
-        let State::Initiating(attempt) = &purchase.state else { return None };
+    async fn attempt_ended<O: Machine>(
+        &self,
+        tenant: &Tenant,
+        order: O,
+        attempt: Attempt,
+        unanswered: O::Happened,
+    ) -> Option<Advanced<O>> {
         let token = attempt.token;
-        let happened = match self.stored_answer(&purchase, token).await? {
-            Some(answer) => Happened::Answered { token, answer },
-            None => Happened::DeadlinePassed,
+        let happened = match self.stored_answer(order.id(), token).await? {
+            Some(answer) => O::answered(token, answer),
+            // A clock that was moved made it due; its call may still be under way. The turn has moved `due_at`: it comes back.
+            None if self.doors.clock.settled() < attempt.deadline => return None,
+            None => unanswered,
         };
-        self.advance(tenant, purchase, happened, None).await
+        self.advance(tenant, order, happened, None).await
     }
 
     /// What an attempt has brought, according to the store. The outer `None`: it cannot be read now, and `due_at` brings the row back.
-    pub(crate) async fn stored_answer(&self, purchase: &Purchase, token: AttemptToken) -> Option<Option<Answer>> {
-        match self.doors.store.attempts(purchase.id).await {
+    pub(crate) async fn stored_answer(&self, id: OrderId, token: AttemptToken) -> Option<Option<Answer>> {
+        match self.doors.store.attempts(id).await {
             Ok(attempts) => {
                 let record = attempts.into_iter().rev().find(|record| record.attempt.token == token);
                 Some(record.and_then(|record| record.fact).map(|fact| fact.answer))
             }
             Err(error) => {
-                tracing::warn!(purchase.id = %purchase.id, %error, "the attempts could not be read");
+                tracing::warn!(order.id = %id, %error, "the attempts could not be read");
                 None
             }
         }
     }
 
-    async fn poll_once(self: &Arc<Self>, tenant: &Arc<Tenant>, purchase: Purchase) -> Option<Advanced> {
+    async fn poll_once(self: &Arc<Self>, tenant: &Arc<Tenant>, purchase: Purchase) -> Option<Advanced<Purchase>> {
         let session = purchase.state.session()?.clone();
         match self.poll(tenant, &session).await {
             Some(status) => self.polled(tenant, purchase, status).await,
@@ -180,7 +235,7 @@ impl Worker {
         }
     }
 
-    pub(crate) async fn polled(&self, tenant: &Tenant, purchase: Purchase, status: StatusAnswer) -> Option<Advanced> {
+    pub(crate) async fn polled(&self, tenant: &Tenant, purchase: Purchase, status: StatusAnswer) -> Option<Advanced<Purchase>> {
         reach(Point::PolledNotStored);
         self.advance(tenant, purchase, Happened::Polled(status), None).await
     }

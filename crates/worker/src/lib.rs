@@ -1,4 +1,4 @@
-//! The queue consumer: takes commands, spends money at most once for each, follows every purchase to its end and publishes what
+//! The queue consumer: takes commands, buys or sells at most once for each, follows every order to its end and publishes what
 //! happened.
 //!
 //! The worker decides nothing: [`clawback_domain::purchase::decide`] does. Here its decisions are written, then performed, and what
@@ -19,7 +19,9 @@ mod permits;
 mod purchase;
 mod reconcile;
 mod relay;
+mod sellback;
 mod survey;
+mod take;
 mod tell;
 mod tenant;
 mod write;

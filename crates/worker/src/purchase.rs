@@ -5,21 +5,22 @@
 //! ```
 //! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
 
-use std::{future::poll_fn, ops::RangeInclusive, sync::Arc, task::Poll, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use clawback_domain::{
-    AttemptToken, EventId, SessionId,
+    AttemptToken, SessionId,
     answer::{Answer, InitRequest, StatusAnswer},
     change::{Change, Fact, Insertion},
     clock::after,
-    command::{self, PurchaseCommand, Rejected},
+    command,
+    order::Machine,
     planted::{Bug, planted},
     purchase::{Attempt, Decision, Happened, Next, Purchase, decide},
-    reason::{FailureCode, RejectionCode, WaitCode, Waiting},
+    reason::{FailureCode, WaitCode, Waiting},
     rehearsal::{Point, reach},
     trace::TraceContext,
 };
-use clawback_store::{Applied, Draft, StoreError};
+use clawback_store::{Applied, Draft};
 use futures_util::future::join;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -27,9 +28,9 @@ use crate::{
     consume::InHand,
     guards::{Guard, guard},
     lifecycle::Worker,
-    tell,
+    take::{Taken, closed},
     tenant::Tenant,
-    write::{Advanced, Stored},
+    write::Advanced,
 };
 
 /// How long a purchase that found no permit waits in its row before the scheduler brings it back: until those before it have begun,
@@ -88,9 +89,9 @@ impl Worker {
             // An end needs its event, which belongs to a change: the row first, then the end.
             Decision::Transition(transition) if !transition.after.state.name().is_final() => {
                 let next = transition.next;
-                (Insertion::of(accepted).then(*transition, name), next)
+                (Insertion::of(accepted.clone()).then(*transition, name), next)
             }
-            _ => (Insertion::of(accepted), Next::Rest),
+            _ => (Insertion::of(accepted.clone()), Next::Rest),
         };
         if planted(Bug::AckBeforeCommit) {
             hand.ack().await;
@@ -98,41 +99,16 @@ impl Worker {
         if planted(Bug::CallBeforeCommit)
             && let Next::Call(attempt) = std::mem::replace(&mut next, Next::Rest)
         {
-            Box::pin(self.call(tenant, insertion.purchase.clone(), attempt, None)).await;
+            Box::pin(self.call(tenant, accepted, attempt, None)).await;
         }
-        match self.insert(&insertion).await {
-            Ok(Stored::Ours) => {
-                tell::entered(&insertion.purchase);
-                hand.stored(insertion.purchase.id);
-            }
-            Ok(Stored::Taken(row)) => {
-                return Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, *row)).await;
-            }
-            Ok(Stored::Overtaken(row)) => {
-                Box::pin(self.repeat_or_conflict(tenant, hand, &insertion.purchase, (*row).clone())).await;
-                if let Some(attempt) = insertion.attempt {
-                    // From here on a panic is the row's.
-                    hand.stored(row.id);
-                    let freed = Box::pin(self.never_called(tenant, *row, attempt.token)).await;
-                    Box::pin(self.hold(tenant, freed)).await;
-                }
-                return;
-            }
-            Err(StoreError::Unavailable(_)) => return hand.requeue().await,
-            Err(error) => {
-                tracing::error!(purchase.id = %insertion.purchase.id, %error, "the store refuses the command");
-                let rejected = unstorable(&insertion.purchase.command, &error);
-                return Box::pin(self.reject(tenant, hand, rejected)).await;
-            }
+        match self.take_in::<Purchase>(tenant, hand, &insertion, None).await {
+            Taken::Ours => {}
+            Taken::Freed(freed) => return Box::pin(self.hold(tenant, *freed)).await,
+            Taken::Settled => return,
         }
-        // A crash here: the command comes again, finds its row, and is acked.
-        reach(Point::StoredNotAcked);
-        hand.ack().await;
-        // All of a commit are acked before the first of them calls: their acks travel as one.
-        yield_once().await;
         // A crash here: the attempt's deadline passes without an answer, and that means unknown.
         reach(Point::AckedNotCalled);
-        let purchase = insertion.purchase;
+        let Some(purchase) = Purchase::of(insertion.order) else { return };
         match (next, happened) {
             (Next::Call(attempt), _) => {
                 let called = Box::pin(self.call(tenant, purchase, attempt, permit)).await;
@@ -193,7 +169,7 @@ impl Worker {
         tenant: &Arc<Tenant>,
         purchase: Purchase,
         hand: Option<&InHand>,
-    ) -> Option<Advanced> {
+    ) -> Option<Advanced<Purchase>> {
         // Deliveries are bounded by their prefetch; rows are not, and too many waiters would starve the steps behind them.
         let way = match tenant.is_crowded() {
             true => Way::Happens(Happened::Held(self.no_permit(tenant))),
@@ -209,7 +185,7 @@ impl Worker {
         if let Some(hand) = hand {
             hand.ack().await;
         }
-        let Some(Advanced { purchase, next }) = advanced else {
+        let Some(Advanced { order: purchase, next }) = advanced else {
             // Its commit may have stood all the same, unanswered for so long that the row moved on.
             let Happened::Initiated(attempt) = happened else { return None };
             let row = self.read_back(id).await?;
@@ -222,18 +198,8 @@ impl Worker {
                 Box::pin(self.call(tenant, purchase, attempt, permit)).await
             }
             (Next::Call(_), _) => None,
-            (next, _) => Some(Advanced { purchase, next }),
+            (next, _) => Some(Advanced { order: purchase, next }),
         }
-    }
-
-    /// The owner of an attempt knows that it did not call and never will: nobody need look for what it bought.
-    async fn never_called(&self, tenant: &Tenant, row: Purchase, token: AttemptToken) -> Option<Advanced> {
-        if planted(Bug::OvertakenIsSilent) {
-            return None;
-        }
-        let answer = Answer::NeverSent { why: "its commit was answered too late to call".into() };
-        let fact = Fact { token, answer: answer.clone(), at: self.doors.clock.now() };
-        self.advance(tenant, row, Happened::Answered { token, answer }, Some(fact)).await
     }
 
     /// Spends money. Whatever comes back is written, as a fact and, if it fits, as a transition.
@@ -243,7 +209,7 @@ impl Worker {
         purchase: Purchase,
         attempt: Attempt,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Option<Advanced> {
+    ) -> Option<Advanced<Purchase>> {
         let upstream = tenant.upstream();
         let key = upstream.key_fingerprint();
         let mut answer = upstream.buy_init(request(&purchase, &attempt)).await;
@@ -284,7 +250,7 @@ impl Worker {
         happened: Happened,
         fact: Fact,
         session: &SessionId,
-    ) -> Option<Advanced> {
+    ) -> Option<Advanced<Purchase>> {
         let decision = decide(&purchase, happened.clone(), self.doors.clock.now(), &tenant.rules());
         let transition = match decision {
             Decision::Transition(transition) if matches!(transition.next, Next::PollAfter(_)) => *transition,
@@ -312,12 +278,12 @@ impl Worker {
                 return None;
             }
         }
-        let after = self.committed(&purchase, draft, name).await;
+        let after = self.committed(&purchase, draft, name).await?;
         reach(Point::SessionStored);
         match asked {
-            Some(Asked::Joined(next)) => Some(Advanced { purchase: after, next }),
+            Some(Asked::Joined(next)) => Some(Advanced { order: after, next }),
             Some(Asked::TooLate(status)) => self.polled(tenant, after, status).await,
-            None => Some(Advanced { purchase: after, next }),
+            None => Some(Advanced { order: after, next }),
         }
     }
 
@@ -325,7 +291,8 @@ impl Worker {
         let Some(open) = draft.open() else { return Asked::TooLate(status) };
         reach(Point::PolledNotStored);
         let polled = Happened::Polled(status);
-        let (name, pending) = (polled.name(), &open.change().after);
+        let name = polled.name();
+        let Some(pending) = open.change().after.purchase() else { return Asked::Joined(Next::PollAfter(Duration::ZERO)) };
         match decide(pending, polled, self.doors.clock.now(), &tenant.rules()) {
             Decision::Transition(transition) => {
                 let next = transition.next;
@@ -334,7 +301,9 @@ impl Worker {
                 Asked::Joined(next)
             }
             // Nothing follows from it: it is asked for again.
-            Decision::Repeat | Decision::Illegal(_) | Decision::Orphan(_) => Asked::Joined(Next::PollAfter(Duration::ZERO)),
+            Decision::Repeat | Decision::Illegal(_) | Decision::Orphan(_) | Decision::TooLate(_) => {
+                Asked::Joined(Next::PollAfter(Duration::ZERO))
+            }
         }
     }
 
@@ -345,6 +314,7 @@ impl Worker {
             // The only copy until the commit: it must be found even if the store is gone for good.
             Answer::Done { session, .. } => tracing::info!(purchase.id = %id, %session, "a session was opened"),
             Answer::Refused { code: FailureCode::OutOfStock, .. } => tenant.packs.refused(&purchase.command.pack_id).await,
+            Answer::Sold { .. } => tracing::error!(purchase.id = %id, "a purchase was answered with a sale"),
             Answer::Refused { code, .. } => tracing::debug!(purchase.id = %id, %code, "refused"),
             Answer::Unauthorized { .. } => tracing::debug!(purchase.id = %id, "the key was refused"),
             Answer::Busy { .. } => tracing::debug!(purchase.id = %id, "the upstream is busy"),
@@ -352,53 +322,9 @@ impl Worker {
             Answer::Unknown { why, .. } => tracing::warn!(purchase.id = %id, why, "the outcome of the call is unknown"),
         }
     }
-
-    /// The `request_id` is taken: the same command again, or another one.
-    async fn repeat_or_conflict(&self, tenant: &Tenant, hand: &InHand, command: &Purchase, row: Purchase) {
-        if row.digest != command.digest {
-            return self.reject(tenant, hand, conflict(&command.command)).await;
-        }
-        if planted(Bug::RepeatCallsAgain) && row.state.name().is_final() {
-            let attempt = row.attempt(AttemptToken(self.doors.clock.uuid()), self.doors.clock.now(), &tenant.rules());
-            tenant.upstream().buy_init(request(&row, &attempt)).await;
-        }
-        if row.state.name().is_final() {
-            self.repeat_event(row.id).await;
-        }
-        hand.ack().await;
-    }
-
-    /// Publishes a subject's last event once more, with its id unchanged.
-    async fn repeat_event(&self, id: clawback_domain::PurchaseId) {
-        match self.doors.store.last_event(id.0).await {
-            Ok(Some(mut stored)) => {
-                if planted(Bug::RepeatedUnderNewId) {
-                    stored.event.id = EventId(self.doors.clock.uuid());
-                }
-                if let Err(error) = self.publish(&stored.event).await {
-                    tracing::warn!(purchase.id = %id, %error, "the final event was not repeated");
-                }
-            }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(purchase.id = %id, %error, "the final event was not repeated"),
-        }
-    }
 }
 
-/// Lets every other task have its turn.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-fn request(purchase: &Purchase, attempt: &Attempt) -> InitRequest {
+pub(crate) fn request(purchase: &Purchase, attempt: &Attempt) -> InitRequest {
     InitRequest {
         pack_id: purchase.command.pack_id.clone(),
         amount: purchase.command.amount,
@@ -415,18 +341,4 @@ fn refused(guard: Guard) -> Way {
         Guard::Hold(waiting) => Happened::Held(waiting),
         Guard::Pass => unreachable!("a guard that passes refuses nothing"),
     })
-}
-
-fn closed() -> Rejected {
-    Rejected::one(RejectionCode::PartnerClosed, "this partner takes no new commands")
-}
-
-fn conflict(command: &PurchaseCommand) -> Rejected {
-    Rejected::one(RejectionCode::RequestIdConflict, "another command has this request_id; it stands, this one was not taken")
-        .about(&command.request_id, &command.user_id)
-}
-
-fn unstorable(command: &PurchaseCommand, error: &StoreError) -> Rejected {
-    Rejected::one(RejectionCode::InvalidField, format!("the command cannot be stored: {error}"))
-        .about(&command.request_id, &command.user_id)
 }

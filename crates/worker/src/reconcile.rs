@@ -26,10 +26,10 @@ const MOST_HEARINGS: u32 = 5;
 struct Outdated;
 
 impl Worker {
-    pub(crate) async fn look(self: &Arc<Self>, tenant: &Arc<Tenant>, mut purchase: Purchase) -> Option<Advanced> {
+    pub(crate) async fn look(self: &Arc<Self>, tenant: &Arc<Tenant>, mut purchase: Purchase) -> Option<Advanced<Purchase>> {
         // Whoever stored an answer too late for its transition may have died before it drew the next.
         if let Some(token) = in_doubt(&purchase)
-            && let Some(answer) = self.stored_answer(&purchase, token).await?
+            && let Some(answer) = self.stored_answer(purchase.id, token).await?
             && !matches!(answer, Answer::Unknown { .. })
         {
             return self.advance(tenant, purchase, Happened::Answered { token, answer }, None).await;
@@ -73,7 +73,7 @@ impl Worker {
                 // If the row has moved on, somebody else has it in hand; else only the case has.
                 Err(Outdated) => {
                     let version = purchase.version;
-                    purchase = self.read_back(purchase.id).await.filter(|row| row.version == version)?;
+                    purchase = self.read_back(purchase.id).await.filter(|row: &Purchase| row.version == version)?;
                 }
             }
         }
@@ -118,7 +118,7 @@ impl Worker {
         purchase: &Purchase,
         happened: Happened,
         ruling: Option<Ruling>,
-    ) -> Result<Option<Advanced>, Outdated> {
+    ) -> Result<Option<Advanced<Purchase>>, Outdated> {
         let name = happened.name();
         let decision = decide(purchase, happened, self.doors.clock.now(), &tenant.rules());
         let Decision::Transition(transition) = decision else {
@@ -129,8 +129,8 @@ impl Worker {
         let draft = Draft::new(Change { ruling, ..Change::of(purchase, *transition, name, None) });
         match self.apply(&draft).await {
             Ok(Applied::Committed) => {
-                let purchase = self.committed(purchase, draft, name).await;
-                Ok(Some(Advanced { purchase, next }))
+                let order = self.committed(purchase, draft, name).await;
+                Ok(order.map(|order| Advanced { order, next }))
             }
             Ok(Applied::Lost) => Err(Outdated),
             Err(error) => {

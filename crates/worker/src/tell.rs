@@ -3,7 +3,8 @@
 use clawback_domain::{
     PartnerId,
     event::Event,
-    purchase::{Purchase, State, StateName},
+    order::{AnyOrder, StateName},
+    pause::CommandKind,
 };
 use clawback_telemetry::names;
 use metrics::{counter, histogram};
@@ -28,28 +29,36 @@ pub(crate) fn process(partner: &PartnerId, origin: &Origin) -> Span {
     )
 }
 
-/// A commit stands: the purchase is in another state, or waits for another reason.
-pub(crate) fn committed(before: &Purchase, after: &Purchase) {
-    let (from, to) = (before.state.name(), after.state.name());
-    if from != to {
+/// A commit stands: the order is in another state, or waits for another reason.
+pub(crate) fn committed(from: StateName, after: &AnyOrder) {
+    if from != after.state() {
         entered(after);
     }
-    if let State::Accepted { waiting: Some(waiting) } = &after.state {
-        counter!(names::HELD, "partner" => after.partner.shared(), "code" => waiting.code.as_str()).increment(1);
+    if let Some(waiting) = after.waiting() {
+        counter!(names::HELD, "partner" => after.partner().shared(), "code" => waiting.code.as_str()).increment(1);
     }
 }
 
-/// A purchase entered its state.
-pub(crate) fn entered(purchase: &Purchase) {
-    let (partner, state) = (purchase.partner.shared(), purchase.state.name());
-    counter!(names::PURCHASES, "partner" => partner.clone(), "state" => state.as_str()).increment(1);
+/// An order entered its state.
+pub(crate) fn entered(order: &AnyOrder) {
+    let (partner, state) = (order.partner().shared(), order.state());
+    let (orders, duration) = match order.kind() {
+        CommandKind::Purchase => (names::PURCHASES, names::PURCHASE_DURATION),
+        CommandKind::Sellback => (names::SELLBACKS, names::SELLBACK_DURATION),
+    };
+    counter!(orders, "partner" => partner.clone(), "state" => state.as_str()).increment(1);
     if state.is_final() {
-        let took = (purchase.updated_at - purchase.created_at).to_std().unwrap_or_default();
-        histogram!(names::PURCHASE_DURATION, "partner" => partner, "state" => state.as_str()).record(took);
+        let took = (order.updated_at() - order.created_at()).to_std().unwrap_or_default();
+        histogram!(duration, "partner" => partner, "state" => state.as_str()).record(took);
     }
     if state == StateName::Review {
-        tracing::warn!(purchase.id = %purchase.id, partner = %purchase.partner, "a purchase needs a person");
+        tracing::warn!(order.id = %order.id(), kind = order.kind().as_str(), partner = %order.partner(), "an order needs a person");
     }
+}
+
+/// A sellback turned out to be sold after it had failed.
+pub(crate) fn contradicted(partner: &PartnerId) {
+    counter!(names::CONTRADICTED, "partner" => partner.shared()).increment(1);
 }
 
 pub(crate) fn orphan(partner: &PartnerId) {

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use clawback_domain::{Clock, PartnerId, clock::BoxFuture, purchase::PERMIT_WAIT, purchase::Rules};
+use clawback_domain::{
+    Clock, PartnerId, Time,
+    clock::BoxFuture,
+    order::{PERMIT_WAIT, Rules},
+};
 use clawback_phygitals::Upstream;
 use parking_lot::RwLock;
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     doors::{Limits, Partner},
     packs::Packs,
-    permits::{Concurrency, Rate},
+    permits::{Concurrency, Rate, Urgency, Urgent},
 };
 
 pub(crate) struct Tenant {
@@ -21,6 +25,8 @@ pub(crate) struct Tenant {
     inits: Concurrency,
     rate: Rate,
     polls: Concurrency,
+    sales: Urgency,
+    sale_rate: Rate,
     pub packs: Packs,
 }
 
@@ -31,6 +37,8 @@ impl Tenant {
             inits: Concurrency::new(partner.limits.concurrency),
             rate: Rate::new(partner.limits.rate_per_second),
             polls: Concurrency::new(partner.limits.poll_concurrency),
+            sales: Urgency::new(partner.limits.sell_concurrency),
+            sale_rate: Rate::new(partner.limits.sells_per_second),
             configured: RwLock::new(partner),
             workers: RwLock::new(1),
             packs: Packs::default(),
@@ -57,6 +65,8 @@ impl Tenant {
         self.inits.resize(share.concurrency);
         self.rate.set(share.rate_per_second);
         self.polls.resize(share.poll_concurrency);
+        self.sales.resize(share.sell_concurrency);
+        self.sale_rate.set(share.sells_per_second);
     }
 
     pub fn rules(&self) -> Rules {
@@ -91,6 +101,27 @@ impl Tenant {
             permit
         });
         clock.timeout(PERMIT_WAIT, permit).await
+    }
+
+    /// Enough to have a choice: of the sellbacks in hand what is first to expire goes first.
+    pub fn sale_prefetch(&self) -> u16 {
+        let share = self.share();
+        let in_time = share.sells_per_second.saturating_mul(PERMIT_WAIT.as_secs() as u32 / 2);
+        share.sell_concurrency.saturating_mul(8).min(in_time).clamp(16, 1024) as u16
+    }
+
+    /// A permit to begin one sellback of what expires at `expires_at`; `None` when none was had within [`PERMIT_WAIT`].
+    pub async fn sale_permit(&self, clock: &dyn Clock, expires_at: Time) -> Option<Urgent> {
+        let permit: BoxFuture<'_, _> = Box::pin(async {
+            let permit = self.sales.acquire(expires_at).await;
+            self.sale_rate.wait(clock).await;
+            permit
+        });
+        clock.timeout(PERMIT_WAIT, permit).await
+    }
+
+    pub fn sales_are_crowded(&self) -> bool {
+        self.sales.waiting() > self.configured.read().limits.sell_concurrency.max(64) as usize * 2
     }
 
     /// Whether so many wait for a permit already that another had better wait in its row.

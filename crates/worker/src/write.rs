@@ -6,12 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use clawback_domain::{
-    PurchaseId,
+    OrderId,
     change::{Change, Fact, Insertion},
-    clock::after,
+    order::{AnyOrder, Decision, HappenedName, Machine, Next},
     planted::{Bug, planted},
     poll::backoff,
-    purchase::{Decision, Happened, HappenedName, Next, Purchase, State, decide},
     rehearsal::{Point, reach},
 };
 use clawback_store::{Applied, Draft, Inserted, StoreError};
@@ -22,14 +21,14 @@ use crate::{lifecycle::Worker, tell, tenant::Tenant};
 pub(crate) enum Stored {
     Ours,
     /// The `request_id` is taken: a redelivery, a repeat, or a conflict.
-    Taken(Box<Purchase>),
+    Taken(Box<AnyOrder>),
     /// Perhaps ours, but by the time that could be read the row had moved on: its attempt is past its deadline, and was never called.
-    Overtaken(Box<Purchase>),
+    Overtaken(Box<AnyOrder>),
 }
 
 /// A written transition and what its holder does next.
-pub(crate) struct Advanced {
-    pub purchase: Purchase,
+pub(crate) struct Advanced<O> {
+    pub order: O,
     pub next: Next,
 }
 
@@ -40,7 +39,7 @@ impl Worker {
     /// `Unavailable` when the worker stops first: surely nothing is stored, the delivery goes back. `Refused` and `Corrupt` as the store
     /// says.
     pub(crate) async fn insert(&self, insertion: &Insertion) -> Result<Stored, StoreError> {
-        let id = insertion.purchase.id;
+        let id = insertion.order.id();
         let (mut tries, mut in_doubt) = (0, false);
         loop {
             let error = match self.doors.store.insert(insertion.clone()).await {
@@ -48,9 +47,9 @@ impl Worker {
                 Ok(Inserted::Exists(row)) => return Ok(whose(insertion, row, in_doubt)),
                 Err(StoreError::Unknown(_)) if planted(Bug::UnknownIsStored) => return Ok(Stored::Ours),
                 Err(StoreError::Unknown(why)) => {
-                    tracing::warn!(purchase.id = %id, why, "the outcome of commit 1 is unknown; reading back");
+                    tracing::warn!(order.id = %id, why, "the outcome of commit 1 is unknown; reading back");
                     in_doubt = true;
-                    match self.read_back(id).await {
+                    match self.read_order(id).await {
                         Some(row) => return Ok(whose(insertion, Box::new(row), in_doubt)),
                         None => continue,
                     }
@@ -77,10 +76,10 @@ impl Worker {
                 Err(StoreError::Unknown(_)) if planted(Bug::UnknownIsCommitted) => return Ok(Applied::Committed),
                 Err(StoreError::Unknown(why)) => {
                     let written = draft.take();
-                    tracing::warn!(purchase.id = %written.after.id, why, "the outcome of a commit is unknown; reading back");
-                    let row = self.read_back(written.after.id).await;
+                    tracing::warn!(order.id = %written.after.id(), why, "the outcome of a commit is unknown; reading back");
+                    let row = self.read_order(written.after.id()).await;
                     match row {
-                        Some(row) if row.version < written.after.version => {}
+                        Some(row) if row.version() < written.after.version() => {}
                         Some(row) if row == written.after => return Ok(Applied::Committed),
                         Some(_) | None => {
                             // Whether the fact was written nobody knows; written again it is no error.
@@ -99,24 +98,24 @@ impl Worker {
 
     /// Feeds what happened to the machine, writes what follows and publishes its event. Computes again from the row as it stands when
     /// somebody else was faster. `None` when there is nothing to write, or nothing more to do.
-    pub(crate) async fn advance(
+    pub(crate) async fn advance<O: Machine>(
         &self,
         tenant: &Tenant,
-        mut purchase: Purchase,
-        happened: Happened,
+        mut order: O,
+        happened: O::Happened,
         mut fact: Option<Fact>,
-    ) -> Option<Advanced> {
+    ) -> Option<Advanced<O>> {
+        let name = O::name_of(&happened);
         loop {
-            let name = happened.name();
-            let decision = decide(&purchase, happened.clone(), self.doors.clock.now(), &tenant.rules());
+            let decision = order.decide(happened.clone(), self.doors.clock.now(), &tenant.rules());
             let Decision::Transition(transition) = decision else {
-                self.nothing_to_write(&purchase, decision, fact).await;
+                self.nothing_to_write(tenant, &order, decision, fact).await;
                 return None;
             };
             let next = transition.next;
-            let mut change = Change::of(&purchase, *transition, name, fact.take());
-            if planted(Bug::DueForgotten) && change.after.due_at.is_some() {
-                change.after.due_at = Some(after(self.doors.clock.now(), Duration::from_secs(10 * 365 * 24 * 3600)));
+            let mut change = Change::of(&order, *transition, name, fact.take());
+            if planted(Bug::DueForgotten) {
+                change.after = change.after.never_due(self.doors.clock.now());
             }
             if planted(Bug::EventBeforeCommit)
                 && let Some(event) = &change.event
@@ -126,13 +125,13 @@ impl Worker {
             let draft = Draft::new(change);
             match self.apply(&draft).await {
                 Ok(Applied::Committed) => {
-                    let purchase = self.committed(&purchase, draft, name).await;
-                    return Some(Advanced { purchase, next });
+                    let order = self.committed(&order, draft, name).await?;
+                    return Some(Advanced { order, next });
                 }
                 Ok(Applied::Lost) if planted(Bug::ActsThoughLost) => {
-                    return Some(Advanced { purchase: draft.into_change().after, next });
+                    return Some(Advanced { order: O::of(draft.into_change().after)?, next });
                 }
-                Ok(Applied::Lost) => purchase = self.read_back(purchase.id).await?,
+                Ok(Applied::Lost) => order = self.read_back(order.id()).await?,
                 Err(error) => {
                     self.not_stored(draft, name, &error).await;
                     return None;
@@ -142,33 +141,37 @@ impl Worker {
     }
 
     /// A change stands: it is counted, and its event goes out.
-    pub(crate) async fn committed(&self, before: &Purchase, written: Arc<Draft>, what: HappenedName) -> Purchase {
+    pub(crate) async fn committed<O: Machine>(&self, before: &O, written: Arc<Draft>, what: HappenedName) -> Option<O> {
         let Change { after, event, .. } = written.into_change();
-        tell::committed(before, &after);
-        tracing::debug!(purchase.id = %before.id, %what, to = %after.state.name(), "committed");
+        tell::committed(before.state(), &after);
+        tracing::debug!(order.id = %after.id(), %what, to = %after.state(), "committed");
         if let Some(event) = event {
             reach(Point::StoredNotPublished);
             self.announce(event).await;
         }
-        after
+        O::of(after)
     }
 
     /// The store refuses a change for what it holds. A session among it is kept all the same.
     pub(crate) async fn not_stored(&self, refused: Arc<Draft>, what: HappenedName, error: &StoreError) {
         let Change { after, fact, .. } = refused.into_change();
-        tracing::error!(purchase.id = %after.id, %what, %error, "the store refuses what happened");
+        tracing::error!(order.id = %after.id(), %what, %error, "the store refuses what happened");
         if let Some(fact) = fact {
             self.keep_bare_session(fact).await;
         }
     }
 
-    async fn nothing_to_write(&self, purchase: &Purchase, decision: Decision, fact: Option<Fact>) {
+    async fn nothing_to_write<O: Machine>(&self, tenant: &Tenant, order: &O, decision: Decision<O>, fact: Option<Fact>) {
         match decision {
             Decision::Orphan(session) => {
-                tell::orphan(&purchase.partner);
-                tracing::error!(purchase.id = %purchase.id, %session, "an orphan: a session that this purchase cannot take");
+                tell::orphan(&tenant.id);
+                tracing::error!(purchase.id = %order.id(), %session, "an orphan: a session that this purchase cannot take");
             }
-            Decision::Illegal(why) => tracing::debug!(purchase.id = %purchase.id, why, "not done"),
+            Decision::TooLate(why) => {
+                tell::contradicted(&tenant.id);
+                tracing::error!(sellback.id = %order.id(), why, "it ended otherwise than it turned out");
+            }
+            Decision::Illegal(why) => tracing::debug!(order.id = %order.id(), why, "not done"),
             Decision::Repeat | Decision::Transition(_) => {}
         }
         if let Some(fact) = fact {
@@ -176,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// Stores what an attempt brought although its purchase has moved on.
+    /// Stores what an attempt brought although its order has moved on.
     async fn keep_fact(&self, fact: Fact) {
         let mut tries = 0;
         loop {
@@ -207,16 +210,20 @@ impl Worker {
     }
 
     /// The row as it stands; waits for a store that is away. `None` only when there is no such row, or none that can be read.
-    pub(crate) async fn read_back(&self, id: PurchaseId) -> Option<Purchase> {
+    pub(crate) async fn read_back<O: Machine>(&self, id: OrderId) -> Option<O> {
+        self.read_order(id).await.and_then(O::of)
+    }
+
+    pub(crate) async fn read_order(&self, id: OrderId) -> Option<AnyOrder> {
         let mut tries = 0;
         loop {
-            match self.doors.store.purchase(id).await {
+            match self.doors.store.order(id).await {
                 Ok(row) => return row,
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
                     self.store_is_away(&mut tries, &error).await;
                 }
                 Err(error) => {
-                    tracing::error!(purchase.id = %id, %error, "the row cannot be read");
+                    tracing::error!(order.id = %id, %error, "the row cannot be read");
                     return None;
                 }
             }
@@ -236,14 +243,13 @@ impl Worker {
 }
 
 /// Our own attempt's token in the row says that the insert was ours, however its commit was answered. `in_doubt`: one was not answered.
-fn whose(insertion: &Insertion, row: Box<Purchase>, in_doubt: bool) -> Stored {
+fn whose(insertion: &Insertion, row: Box<AnyOrder>, in_doubt: bool) -> Stored {
     if planted(Bug::MatchedByKey) {
         return Stored::Ours;
     }
-    let ours = match (&insertion.attempt, &row.state) {
-        (Some(attempt), State::Initiating(stored)) => attempt.token == stored.token,
-        (Some(_), _) => false,
-        (None, _) => *row == insertion.purchase,
+    let ours = match &insertion.attempt {
+        Some(attempt) => row.attempt().is_some_and(|stored| attempt.token == stored.token),
+        None => *row == insertion.order,
     };
     match (ours, in_doubt) {
         (true, _) => Stored::Ours,

@@ -11,6 +11,7 @@ use clawback_domain::{
     command::parse_purchase,
     event::Event,
     item::Item,
+    order::{AnyOrder, Machine},
     purchase::{Attempt, Decision, Happened, Pending, Purchase, Rules, decide},
     reason::{Failure, FailureCode},
     trace::TraceContext,
@@ -97,16 +98,21 @@ fn fulfilled(order: &Order) -> (Row, Event, Value) {
     let answer = Answer::Done { session: session_id.clone(), nfts: Vec::new() };
     let nfts = vec![Item::bare(ItemId::new(&item).unwrap())];
     let fulfilment = Fulfilment { session: session_id, user_id: None, public_id: None, tx_hash: None, nfts };
-    let called = after(&accepted, Happened::Initiated(attempt)).after;
-    let pending = after(&called, Happened::Answered { token: attempt.token, answer: answer.clone() }).after;
+    let called = bought_by(after(&accepted, Happened::Initiated(attempt)).after);
+    let pending = bought_by(after(&called, Happened::Answered { token: attempt.token, answer: answer.clone() }).after);
     let change = after(&pending, Happened::Polled(StatusAnswer::Fulfilled(fulfilment)));
     let bought = json!({
         "session_id": session, "user_id": order.user, "pack_id": order.pack, "amount": order.amount,
         "items": [{"item_id": item, "buyback_price": 1}], "purchased_at": now.to_rfc3339(),
         "client_ref": accepted.reference(&attempt),
     });
-    let row = Row { attempts: vec![record(&accepted, attempt, answer)], purchase: change.after, pulls: change.pulls };
+    let row =
+        Row { attempts: vec![record(&accepted, attempt, answer)], purchase: bought_by(change.after), pulls: change.pulls };
     (row, change.event.unwrap(), bought)
+}
+
+fn bought_by(order: AnyOrder) -> Purchase {
+    Purchase::of(order).expect("a purchase stays one")
 }
 
 fn after(before: &Purchase, happened: Happened) -> Change {
@@ -119,7 +125,7 @@ fn after(before: &Purchase, happened: Happened) -> Change {
 
 fn record(purchase: &Purchase, attempt: Attempt, answer: Answer) -> AttemptRecord {
     let fact = Fact { token: attempt.token, answer, at: attempt.started_at };
-    AttemptRecord { purchase: purchase.id, attempt, fact: Some(fact) }
+    AttemptRecord { order: purchase.id, attempt, fact: Some(fact) }
 }
 
 #[test]

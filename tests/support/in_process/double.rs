@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use clawback_domain::{
     SessionId, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, Fulfilment, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackRequest, Fulfilment, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
 };
 use clawback_phygitals::Upstream;
 use parking_lot::Mutex;
@@ -187,7 +187,7 @@ impl Upstream for Double {
         self.inner.packs().await
     }
 
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer {
+    async fn buyback(&self, request: BuybackRequest) -> Answer {
         self.inner.buyback(request).await
     }
 

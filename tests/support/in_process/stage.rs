@@ -274,7 +274,7 @@ impl Stage {
     /// What the scheduler does when the row is due: hands it over.
     pub async fn step(&self, id: PurchaseId) -> Result<()> {
         let row = self.store.purchase(id).await?.context("there is no such row")?;
-        hand_over(&*self.broker, &self.partner, Step { purchase: id, version: row.version }).await?;
+        hand_over(&*self.broker, &self.partner, Step { order: id, version: row.version }).await?;
         Ok(())
     }
 

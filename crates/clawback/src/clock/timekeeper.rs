@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use clawback_domain::Clock;
+use clawback_domain::{
+    Clock,
+    purchase::{MARGIN, SEND_WINDOW},
+};
 use clawback_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::{SystemClock, UpstreamClock, upstream::round};
 use crate::{
-    config::{ClockSource, Setup, show_duration},
+    config::{ClockSource, Partner, Setup, show_duration},
     failure::Failure,
 };
 
@@ -29,7 +32,7 @@ impl Timekeeper {
         system.measure(store).await?;
         let followed = match setup.clock {
             ClockSource::System => None,
-            ClockSource::Upstream => Some(follow(&setup.upstream).await?),
+            ClockSource::Upstream => Some(follow(setup).await?),
         };
         Ok(Self { system, followed })
     }
@@ -69,9 +72,14 @@ impl Timekeeper {
     }
 }
 
-async fn follow(upstream: &str) -> Result<Arc<UpstreamClock>, Failure> {
+async fn follow(setup: &Setup) -> Result<Arc<UpstreamClock>, Failure> {
     let refuse = |why| Failure::failed(format!("CLAWBACK_CLOCK=upstream: {why}"));
-    let clock = UpstreamClock::new(upstream).map_err(refuse)?;
+    let longest = |partner: &Partner| {
+        let timeouts = &partner.settings.timeouts;
+        SEND_WINDOW + timeouts.connect + timeouts.init.max(timeouts.buyback) + MARGIN
+    };
+    let longest = setup.partners.iter().map(longest).max().unwrap_or_default();
+    let clock = UpstreamClock::new(&setup.upstream, longest).map_err(refuse)?;
     clock.read().await.map_err(refuse)?;
     Ok(Arc::new(clock))
 }

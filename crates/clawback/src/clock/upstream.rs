@@ -47,6 +47,10 @@ const JUMP: i64 = 20_000;
 pub struct UpstreamClock {
     http: Client,
     url: String,
+    /// For so long after a jump a call may be under way that was begun by a process which had not seen it yet.
+    longest_call: Duration,
+    /// When this clock jumped, and by how many microseconds: those that a call under way may not know of.
+    jumps: Mutex<Vec<(Instant, i64)>>,
     /// Microseconds that this clock is ahead of the system's. Told to the sleepers when it jumps.
     ahead: watch::Sender<i64>,
     /// Microseconds that the sandbox was behind this clock when it was last asked.
@@ -75,6 +79,19 @@ impl Clock for UpstreamClock {
         })
     }
 
+    /// As if no jump had been made since the oldest call that may be under way began.
+    fn settled(&self) -> Time {
+        // In this order: a jump is listed before it is made, so none is in `now` that is not in the list.
+        let now = self.now();
+        let recent = |(at, _): &&(Instant, i64)| at.elapsed() < self.longest_call;
+        let jumped: i64 = self.jumps.lock().iter().filter(recent).map(|(_, by)| by).sum();
+        now - TimeDelta::microseconds(jumped)
+    }
+
+    fn wait(&self, span: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+
     fn draw(&self) -> u64 {
         rand::random()
     }
@@ -91,12 +108,14 @@ impl UpstreamClock {
     ///
     /// # Errors
     /// The HTTP client cannot be set up.
-    pub fn new(base: &str) -> Result<Self, String> {
+    pub fn new(base: &str, longest_call: Duration) -> Result<Self, String> {
         let builder = Client::builder().http1_only().no_proxy().redirect(Policy::none()).timeout(ANSWER_WITHIN);
         let builder = if base.starts_with("https:") { builder } else { builder.tls_certs_only([]) };
         Ok(Self {
             http: builder.build().map_err(|error| error.to_string())?,
             url: format!("{}/_control/clock", base.trim_end_matches('/')),
+            longest_call: longest_call + ASK_EVERY + ANSWER_WITHIN,
+            jumps: Mutex::default(),
             ahead: watch::Sender::new(0),
             behind: AtomicI64::new(0),
             answered: Mutex::new(None),
@@ -132,7 +151,13 @@ impl UpstreamClock {
     fn take(&self, there: Time, here: Time) {
         let told = (there - here).num_microseconds().unwrap_or_default();
         let first = self.answered.lock().replace(Instant::now()).is_none();
-        let mut gained = 0;
+        let mut gained = told - *self.ahead.borrow();
+        if gained >= JUMP && !first {
+            // Before anybody can see it.
+            let mut jumps = self.jumps.lock();
+            jumps.retain(|(at, _)| at.elapsed() < self.longest_call);
+            jumps.push((Instant::now(), gained));
+        }
         self.ahead.send_if_modified(|ahead| {
             gained = told - *ahead;
             *ahead = if first { told } else { told.max(*ahead) };

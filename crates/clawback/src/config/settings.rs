@@ -1,6 +1,6 @@
 //! What may be set for a partner, with every default: the one place where the keys of the file are named.
 //!
-//! Sellbacks, warnings, webhooks and sales before expiry are read and checked here because the shape of the file is the contract;
+//! Warnings, webhooks and sales before expiry are read and checked here because the shape of the file is the contract;
 //! nothing acts on them yet. Their documentation in the reference says so.
 
 use std::{ops::RangeInclusive, time::Duration};
@@ -22,7 +22,7 @@ pub struct Settings {
     pub concurrency: u32,
     pub poll_concurrency: u32,
     pub rate_per_second: u32,
-    pub sell: Option<Sell>,
+    pub sell: Sell,
     pub timeouts: Timeouts,
     pub poll: PollRules,
     pub reconcile: ReconcileRules,
@@ -39,6 +39,12 @@ pub struct Settings {
 pub struct Sell {
     pub concurrency: u32,
     pub rate_per_second: u32,
+}
+
+impl Default for Sell {
+    fn default() -> Self {
+        Self { concurrency: 16, rate_per_second: 20 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +106,7 @@ impl Settings {
             concurrency: reader.count("concurrency", "buy calls in flight, for the whole installation", 64, CALLS),
             poll_concurrency: reader.count("poll_concurrency", "status calls in flight (the upstream holds them)", 1024, CALLS),
             rate_per_second: reader.count("rate_per_second", "buy calls begun per second", 50, RATE),
-            sell: reader.table("sell", "sellbacks: a budget of their own (not used yet)", When::Unless, read_sell),
+            sell: reader.table("sell", "sellbacks: a budget of their own", When::Always, read_sell).unwrap_or_default(),
             timeouts: reader
                 .table("timeouts", "how long each call may take, to the last byte of its answer", When::Always, |reader| {
                     read_timeouts(reader, rules.timeouts)

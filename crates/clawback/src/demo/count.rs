@@ -64,23 +64,22 @@ impl Counted {
         let tally = self.by_partner.entry(partner.clone()).or_default();
         tally.purchases += 1;
         tally.recovered += u64::from(state.is_some_and(is_recovered));
-        let state = state.map(State::name);
         match state {
-            Some(StateName::Fulfilled) => tally.fulfilled += 1,
-            Some(StateName::Failed) => tally.failed += 1,
-            Some(StateName::Review) => tally.review += 1,
-            Some(StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling) | None => {
+            Some(State::Fulfilled(_)) => tally.fulfilled += 1,
+            Some(State::Failed { .. }) => tally.failed += 1,
+            Some(State::Review(_)) => tally.review += 1,
+            Some(State::Accepted { .. } | State::Initiating(_) | State::Pending(_) | State::Reconciling(_)) | None => {
                 tally.open += 1;
             }
         }
         let agrees = match state {
-            Some(StateName::Fulfilled) => is_bought,
-            Some(StateName::Failed | StateName::Accepted) => !is_bought,
-            Some(StateName::Initiating | StateName::Pending | StateName::Reconciling | StateName::Review) => true,
+            Some(State::Fulfilled(_)) => is_bought,
+            Some(State::Failed { .. } | State::Accepted { .. }) => !is_bought,
+            Some(State::Initiating(_) | State::Pending(_) | State::Reconciling(_) | State::Review(_)) => true,
             None => false,
         };
         self.lost += u64::from(!agrees);
-        self.bought_in_review += u64::from(state == Some(StateName::Review) && is_bought);
+        self.bought_in_review += u64::from(matches!(state, Some(State::Review(_))) && is_bought);
     }
 
     pub fn total(&self) -> Tally {
@@ -148,7 +147,7 @@ pub async fn a_story(store: &dyn Store, workload: &Workload, clock: &dyn Clock) 
         }
     }
     match longest {
-        Some((_, purchase)) => Ok(Some(Story::read(store, purchase, clock.now()).await?)),
+        Some((_, purchase)) => Ok(Some(Story::read(store, purchase.into(), clock.now()).await?)),
         None => Ok(None),
     }
 }

@@ -141,7 +141,7 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
     Ok(Partner {
         id: PartnerId::new(name).map_err(Failure::failed)?,
         upstream: Arc::new(client.map_err(Failure::failed)?),
-        limits: Limits { concurrency: 64, poll_concurrency: 256, rate_per_second: RATE },
+        limits: Limits { concurrency: 64, poll_concurrency: 256, rate_per_second: RATE, ..Limits::default() },
         rules: Rules {
             poll,
             timeouts,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clawback_domain::{PartnerId, purchase::StateName};
+use clawback_domain::{PartnerId, pause::CommandKind, purchase::StateName};
 use clawback_store::Counts;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -37,7 +37,7 @@ impl Bars {
 
     fn show(&self, counts: &Counts) {
         for (partner, bar) in &self.bars {
-            let count = |state| counts.get(&(partner.clone(), state)).copied().unwrap_or_default();
+            let count = |state| counts.get(&(partner.clone(), CommandKind::Purchase, state)).copied().unwrap_or_default();
             let (fulfilled, failed, review) = (count(StateName::Fulfilled), count(StateName::Failed), count(StateName::Review));
             bar.set_position(fulfilled + failed + review);
             let (pending, doubt) = (count(StateName::Pending), count(StateName::Reconciling));
@@ -87,5 +87,5 @@ pub async fn until_settled(plant: &Plant, workload: &Workload, bars: &Bars, dead
 }
 
 fn sum(counts: &Counts, of: impl Fn(StateName) -> bool) -> u64 {
-    counts.iter().filter(|((_, state), _)| of(*state)).map(|(_, count)| count).sum()
+    counts.iter().filter(|((_, _, state), _)| of(*state)).map(|(_, count)| count).sum()
 }

@@ -2,21 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    http::HeaderMap,
-    middleware,
-    routing::{get, post},
-};
+use axum::{Router, http::HeaderMap, middleware, routing::get};
 use clawback_broker::Broker;
-use clawback_domain::{Clock, PartnerId};
+use clawback_domain::{Clock, PartnerId, pause::CommandKind};
 use clawback_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bearer, items,
+    bearer, items, orders,
     problem::{self, Problem},
-    purchases,
 };
 use crate::config::{Partner, Secret};
 
@@ -63,9 +57,8 @@ impl Api {
 
 pub fn router(api: Api) -> Router {
     Router::new()
-        .route("/v1/purchases", post(purchases::create).get(purchases::list))
-        .route("/v1/purchases/{id}", get(purchases::read))
-        .route("/v1/purchases/{id}/cancel", post(purchases::cancel))
+        .merge(orders::routes(CommandKind::Purchase))
+        .merge(orders::routes(CommandKind::Sellback))
         .route("/v1/users/{user_id}/items", get(items::list))
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)

@@ -6,8 +6,9 @@ pub mod problem;
 pub mod server;
 
 mod api;
+mod asked;
 pub mod cursor;
 mod items;
-mod purchases;
+mod orders;
 
 pub use api::{Api, ApiPartner, router};

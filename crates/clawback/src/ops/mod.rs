@@ -72,7 +72,7 @@ pub struct Ops {
     pub token: Option<Secret>,
     /// How fast waiting rows of a partner come due after a resume.
     pub rates: Arc<dyn Fn(&PartnerId) -> u32 + Send + Sync>,
-    /// What the purchase machine must know of a partner.
+    /// What the machines must know of a partner.
     pub rules: Arc<dyn Fn(&PartnerId) -> Rules + Send + Sync>,
 }
 

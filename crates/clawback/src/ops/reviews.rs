@@ -9,16 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use clawback_domain::{
-    ItemId, PartnerId, PurchaseId, SessionId,
-    purchase::{Purchase, Resolution},
-};
+use clawback_domain::{ItemId, Money, OrderId, PartnerId, SessionId, order::AnyOrder, pause::CommandKind};
 use serde::Deserialize;
 
 use super::Ops;
 use crate::{
     http::{body, problem::Problem},
-    reviewing::{self, Resolved, Shown, Wanted, Word},
+    kind::name,
+    reviewing::{self, Resolved, Said, Shown, Wanted, Word},
 };
 
 pub fn routes() -> Router<Ops> {
@@ -54,75 +52,101 @@ async fn list(
 
 async fn show(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     ops.authorize(&headers)?;
-    let purchase = find(&ops, &id).await?;
-    let rules = (ops.rules)(&purchase.partner);
-    Ok(Json(Shown::read(&*ops.store, purchase, &rules, ops.clock.now()).await?.object()).into_response())
+    let order = find(&ops, &id).await?;
+    let rules = (ops.rules)(order.partner());
+    Ok(Json(Shown::read(&*ops.store, order, &rules, ops.clock.now()).await?.object()).into_response())
 }
 
-/// `{"fulfilled_with": ["…"]}`, `{"session": "…"}`, `{"failed": true}` or `{"retry": true, "accept_double_purchase": true}`,
-/// each with `"by": "jo", "reason": "…"`.
+/// `{"failed": true}`; of a purchase `{"fulfilled_with": ["…"]}`, `{"session": "…"}` or `{"retry": true,
+/// "accept_double_purchase": true}`, of a sellback `{"sold": true, "amount": "8.50"}` (the amount where it is known) or `{"retry":
+/// true, "accept_double_sale": true}`; each with `"by": "jo", "reason": "…"`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct Settled {
     fulfilled_with: Option<Vec<ItemId>>,
     session: Option<SessionId>,
+    #[serde(default)]
+    sold: bool,
+    amount: Option<Money>,
     #[serde(default)]
     failed: bool,
     #[serde(default)]
     retry: bool,
     #[serde(default)]
     accept_double_purchase: bool,
+    #[serde(default)]
+    accept_double_sale: bool,
     by: String,
     reason: String,
 }
 
 async fn resolve(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     ops.authorize(&headers)?;
-    let word = read(body).await?;
+    let settled = read(body).await?;
     let seen = find(&ops, &id).await?;
-    let rules = (ops.rules)(&seen.partner);
+    let word = settled.word(seen.kind())?;
+    let rules = (ops.rules)(seen.partner());
     match reviewing::resolve(&*ops.store, &*ops.clock, &rules, &seen, &word).await? {
-        Resolved::Done(purchase) => {
-            let state = purchase.state.name().as_str();
-            tracing::warn!(purchase.id = %purchase.id, state, by = word.by, reason = word.why, "a review was resolved");
-            Ok(Json(reviewing::object(&purchase)).into_response())
+        Resolved::Done(order) => {
+            let (kind, state) = (order.kind().as_str(), order.state().as_str());
+            tracing::warn!(order.id = %order.id(), kind, state, by = word.by, reason = word.why, "a review was resolved");
+            Ok(Json(reviewing::object(&order)).into_response())
         }
-        Resolved::Conflict(purchase, why) => {
-            let detail = format!("the purchase is {}: {why}", purchase.state.name());
+        Resolved::Conflict(order, why) => {
+            let detail = format!("{} is {}: {why}", name(&order), order.state());
             Err(Problem::new(StatusCode::CONFLICT, "not_in_review", detail))
         }
         Resolved::Refused(why) => {
-            let detail = format!("the purchase stays in review: {why}");
+            let detail = format!("{} stays in review: {why}", name(&seen));
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "does_not_fit", detail))
         }
     }
 }
 
-async fn read(body: Body) -> Result<Word, Problem> {
-    let refuse = |message: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message);
+fn refuse(message: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message)
+}
+
+async fn read(body: Body) -> Result<Settled, Problem> {
     let bytes = body::read(body).await?;
-    let order: Order = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
-    if order.by.trim().is_empty() || order.reason.trim().is_empty() {
+    let settled: Settled = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+    if settled.by.trim().is_empty() || settled.reason.trim().is_empty() {
         return Err(refuse("`by` and `reason` say who and why; neither may be empty".into()));
     }
-    let wanted =
-        Wanted { fulfilled_with: order.fulfilled_with, session: order.session, failed: order.failed, retry: order.retry };
-    let resolution = wanted.resolution().map_err(refuse)?;
-    match (&resolution, order.accept_double_purchase) {
-        (Resolution::Retry, false) => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "confirmation_required",
-            "a retry may buy twice: say `\"accept_double_purchase\": true`",
-        )),
-        (Resolution::FulfilledWith(_) | Resolution::Session(_) | Resolution::Failed, true) => {
-            Err(refuse("`accept_double_purchase` goes with `retry` alone".into()))
+    Ok(settled)
+}
+
+impl Settled {
+    /// The word that is said about an order of this kind. A retry takes the kind's own confirmation, and nothing else takes any.
+    fn word(self, kind: CommandKind) -> Result<Word, Problem> {
+        let (confirmed, other, field) = match kind {
+            CommandKind::Purchase => (self.accept_double_purchase, self.accept_double_sale, "accept_double_purchase"),
+            CommandKind::Sellback => (self.accept_double_sale, self.accept_double_purchase, "accept_double_sale"),
+        };
+        let wanted = Wanted {
+            fulfilled_with: self.fulfilled_with,
+            session: self.session,
+            sold: self.sold,
+            amount: self.amount,
+            failed: self.failed,
+            retry: self.retry,
+        };
+        let said = wanted.said().map_err(refuse)?;
+        match (said == Said::Retry, confirmed, other) {
+            (true, false, _) => {
+                let message = format!("a retry may do it twice: say `\"{field}\": true`");
+                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "confirmation_required", message))
+            }
+            (true, true, true) | (false, true, _) | (false, _, true) => {
+                Err(refuse(format!("`{field}` goes with `retry` of a {} alone", kind.as_str())))
+            }
+            (true, true, false) | (false, false, false) => Ok(Word { said, by: self.by, why: self.reason }),
         }
-        (_, _) => Ok(Word { resolution, by: order.by, why: order.reason }),
     }
 }
 
-async fn find(ops: &Ops, id: &str) -> Result<Purchase, Problem> {
-    let unknown = || Problem::not_found("there is no such purchase");
-    let id = id.parse::<PurchaseId>().map_err(|_| unknown())?;
-    ops.store.purchase(id).await?.ok_or_else(unknown)
+async fn find(ops: &Ops, id: &str) -> Result<AnyOrder, Problem> {
+    let unknown = || Problem::not_found("there is no such purchase or sellback");
+    let id = id.parse::<OrderId>().map_err(|_| unknown())?;
+    ops.store.order(id).await?.ok_or_else(unknown)
 }

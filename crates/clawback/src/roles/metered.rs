@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 use async_trait::async_trait;
 use clawback_domain::{
     PartnerId, SessionId, UserId,
-    answer::{Answer, BuybackAnswer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
+    answer::{Answer, BuybackRequest, InitRequest, InventoryAnswer, PacksAnswer, StatusAnswer},
 };
 use clawback_phygitals::{Phygitals, Upstream};
 use clawback_telemetry::names;
@@ -89,16 +89,10 @@ impl Upstream for Metered {
         self.count("packs", self.client.packs(), outcome).await
     }
 
-    async fn buyback(&self, request: BuybackRequest) -> BuybackAnswer {
-        let outcome = |answer: &BuybackAnswer| match answer {
-            BuybackAnswer::Sold { .. } => "sold",
-            BuybackAnswer::ItemNotFound => "item_not_found",
-            BuybackAnswer::ItemExpired => "item_expired",
-            BuybackAnswer::TransactionFailed => "transaction_failed",
-            BuybackAnswer::AlreadyProcessing { .. } => "already_processing",
-            BuybackAnswer::Unauthorized => "unauthorized",
-            BuybackAnswer::NeverSent { .. } => "never_sent",
-            BuybackAnswer::Unknown { .. } => "unknown",
+    async fn buyback(&self, request: BuybackRequest) -> Answer {
+        let outcome = |answer: &Answer| match answer {
+            Answer::Refused { code, .. } => code.as_str(),
+            other => other.name(),
         };
         self.count("buyback", self.client.buyback(request), outcome).await
     }

@@ -60,5 +60,7 @@ fn limits(settings: &Settings) -> Limits {
         concurrency: settings.concurrency,
         poll_concurrency: settings.poll_concurrency,
         rate_per_second: settings.rate_per_second,
+        sell_concurrency: settings.sell.concurrency,
+        sells_per_second: settings.sell.rate_per_second,
     }
 }

@@ -238,14 +238,15 @@ pub fn rules(setup: &Setup) -> impl Fn(&PartnerId) -> Rules + Send + Sync + 'sta
 /// A partner with open rows cannot be removed: nobody would follow them.
 async fn refuse_orphaned_rows(store: &dyn Store, partners: &[Partner]) -> Result<(), Failure> {
     let counts = store.counts().await?;
-    let orphaned = counts.iter().find(|((partner, state), count)| {
+    let orphaned = counts.iter().find(|((partner, _, state), count)| {
         **count > 0 && !state.is_final() && partners.iter().all(|known| known.id != *partner)
     });
     match orphaned {
         None => Ok(()),
-        Some(((partner, state), count)) => Err(Failure::usage(format!(
-            "partner {partner} is not configured, but has {count} purchase(s) {state}: configure it (with `closed = true` it takes \
-             no new commands) until they have ended"
+        Some(((partner, kind, state), count)) => Err(Failure::usage(format!(
+            "partner {partner} is not configured, but has {count} {}(s) {state}: configure it (with `closed = true` it takes \
+             no new commands) until they have ended",
+            kind.as_str()
         ))),
     }
 }

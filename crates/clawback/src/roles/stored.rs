@@ -1,7 +1,8 @@
-//! How many purchases are in each state, as a metric: what piles up is seen before anybody asks.
+//! How many orders are in each state, as a metric: what piles up is seen before anybody asks.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use clawback_domain::pause::CommandKind;
 use clawback_store::Store;
 use clawback_telemetry::names;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +18,17 @@ pub async fn watch(store: Arc<dyn Store>, shutdown: CancellationToken) {
             Ok(counts) => {
                 // A state that has emptied is shown as such, not as it last was.
                 shown.extend(counts.keys().cloned());
-                for (partner, state) in &shown {
-                    let count = counts.get(&(partner.clone(), *state)).copied().unwrap_or_default();
+                for key @ (partner, kind, state) in &shown {
+                    let count = counts.get(key).copied().unwrap_or_default();
                     let labels = [("partner", partner.to_string()), ("state", state.to_string())];
-                    metrics::gauge!(names::PURCHASES_STORED, &labels).set(count as f64);
+                    let stored = match kind {
+                        CommandKind::Purchase => names::PURCHASES_STORED,
+                        CommandKind::Sellback => names::SELLBACKS_STORED,
+                    };
+                    metrics::gauge!(stored, &labels).set(count as f64);
                 }
             }
-            Err(error) => tracing::debug!(%error, "the purchases could not be counted"),
+            Err(error) => tracing::debug!(%error, "the orders could not be counted"),
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(COUNT_EVERY)).await.is_none() {
             return;

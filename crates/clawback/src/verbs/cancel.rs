@@ -10,12 +10,13 @@ use crate::{
     config::Needs,
     context::Context,
     failure::Failure,
+    kind::{id_field, name},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  clawback cancel order-17 --reason \"the customer changed their mind\"")]
 pub struct CancelFlags {
-    /// A purchase's id or request_id
+    /// The id or request_id of a purchase or sellback
     id: String,
     /// Whose request_id it is
     #[arg(long)]
@@ -25,25 +26,24 @@ pub struct CancelFlags {
 }
 
 /// # Errors
-/// No such purchase, or one that was called already.
+/// No such order, or one that was called already.
 pub async fn run(context: &Context, flags: CancelFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
     let clock = SystemClock::default();
     clock.measure(&*store).await?;
-    let id = find::purchase(&*store, &flags.id, flags.partner.as_ref()).await?.id;
+    let id = find::order(&*store, &flags.id, flags.partner.as_ref()).await?.id();
     let cancelled = cancelling::cancel(&*store, &clock, id, &flags.who.by(), flags.who.why()).await?;
     store.close().await;
     match cancelled {
-        Cancelled::Done(purchase) => {
-            let object = json!({ "purchase_id": purchase.id, "state": purchase.state.name() });
-            context.out.result(&object, || format!("purchase {} is cancelled", purchase.id))
+        Cancelled::Done(order) => {
+            let object = json!({ id_field(order.kind()): order.id(), "state": order.state() });
+            context.out.result(&object, || format!("{} is cancelled", name(&order)))
         }
-        Cancelled::TooLate(purchase) => Err(Failure::failed(format!(
-            "point_of_no_return: purchase {} is {} and goes on to its end",
-            purchase.id,
-            purchase.state.name()
-        ))),
-        Cancelled::Unknown => Err(Failure::failed(format!("there is no purchase {id}"))),
+        Cancelled::TooLate(order) => {
+            let state = order.state();
+            Err(Failure::failed(format!("point_of_no_return: {} is {state} and goes on to its end", name(&order))))
+        }
+        Cancelled::Unknown => Err(Failure::failed(format!("there is no purchase or sellback {id}"))),
     }
 }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use clawback_broker::{Broker, Message, Properties, Routing, topology};
-use clawback_domain::{Clock, DeadLetterId, PartnerId, command::parse_purchase};
+use clawback_domain::{Clock, DeadLetterId, PartnerId, pause::CommandKind};
 use clawback_store::{DeadLetter, DeadLetterState, Store};
 use serde_json::{Value, json};
 
 use super::who::WhoFlags;
 use crate::{
-    accepting::{self, Accepted},
+    accepting::{self, Accepted, Command},
     clock::SystemClock,
     config::Needs,
     context::{Context, open_amqp},
     failure::Failure,
-    output,
+    kind, output,
 };
 
 #[derive(Debug, Subcommand)]
@@ -180,13 +180,13 @@ async fn publish(broker: &dyn Broker, letter: DeadLetter) -> Result<(), String> 
 /// Without RabbitMQ a command goes into the store, where a running `up` finds it.
 async fn accept(store: &dyn Store, clock: &SystemClock, letter: DeadLetter) -> Result<(), String> {
     let partner = topology::partner_of_exchange(&letter.exchange).unwrap_or(letter.partner);
-    if letter.routing_key != "purchase" {
-        return Err(format!("{:?} is not a command of this version", letter.routing_key));
-    }
-    let command = parse_purchase(letter.content_type.as_deref(), &letter.body).map_err(|error| error.to_string())?;
+    let content_type = letter.content_type.as_deref();
+    let kind = CommandKind::parse(&letter.routing_key)
+        .ok_or_else(|| format!("{:?} is not a command of this version", letter.routing_key))?;
+    let command = Command::parse(kind, content_type, &letter.body).map_err(|error| error.to_string())?;
     match accepting::accept(store, clock, &partner, command, None, None).await {
         Ok(Accepted::New(_) | Accepted::Repeat(_)) => Ok(()),
-        Ok(Accepted::Conflict(there)) => Err(format!("its request_id was used for another command, purchase {}", there.id)),
+        Ok(Accepted::Conflict(there)) => Err(format!("its request_id was used for another command, {}", kind::name(&there))),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,10 +1,15 @@
-//! `clawback list purchases | items`
+//! `clawback list purchases | sellbacks | items`
 
 use std::time::Duration;
 
 use chrono::Utc;
 use clap::Subcommand;
-use clawback_domain::{PartnerId, UserId, clock, purchase::Purchase, purchase::StateName, resource::Resource};
+use clawback_domain::{
+    PartnerId, UserId, clock,
+    order::{AnyOrder, StateName},
+    pause::CommandKind,
+    resource::AnyResource,
+};
 use clawback_store::Filter;
 use serde_json::{Value, json};
 
@@ -14,6 +19,7 @@ use crate::{
     context::Context,
     failure::Failure,
     http::cursor,
+    kind::{plural, what},
     output,
 };
 
@@ -22,6 +28,9 @@ pub enum List {
     /// Purchases, newest first
     #[command(after_help = "Example:\n  clawback list purchases --state review --older-than 1h")]
     Purchases(ListFlags),
+    /// Sellbacks, newest first
+    #[command(after_help = "Example:\n  clawback list sellbacks --user u-1 --state sold")]
+    Sellbacks(ListFlags),
     /// What a user drew and how it stands, oldest first
     #[command(after_help = "Example:\n  clawback list items --user u-1 --state held")]
     Items(ItemsFlags),
@@ -54,14 +63,16 @@ fn state(text: &str) -> Result<StateName, String> {
 /// A cursor that is none of ours; the store.
 pub async fn run(context: &Context, list: List) -> Result<(), Failure> {
     match list {
-        List::Purchases(flags) => purchases(context, flags).await,
+        List::Purchases(flags) => orders(context, CommandKind::Purchase, flags).await,
+        List::Sellbacks(flags) => orders(context, CommandKind::Sellback, flags).await,
         List::Items(flags) => list_items::run(context, flags).await,
     }
 }
 
-async fn purchases(context: &Context, flags: ListFlags) -> Result<(), Failure> {
+async fn orders(context: &Context, kind: CommandKind, flags: ListFlags) -> Result<(), Failure> {
     let read = |text: &String| cursor::read(text).ok_or_else(|| Failure::usage("--after takes the `next` of a page before"));
     let filter = Filter {
+        kind: Some(kind),
         partner: flags.partner,
         state: flags.state,
         user: flags.user,
@@ -73,38 +84,38 @@ async fn purchases(context: &Context, flags: ListFlags) -> Result<(), Failure> {
     };
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let purchases = store.purchases(filter).await?;
+    let orders = store.orders(filter).await?;
     store.close().await;
-    let next = purchases.last().filter(|_| purchases.len() as u32 == flags.limit).map(cursor::behind);
-    let objects: Vec<_> = purchases.iter().map(object).collect();
-    context.out.result(&json!({ "purchases": objects, "next": &next }), || text(&purchases, next.as_deref()))
+    let next = orders.last().filter(|_| orders.len() as u32 == flags.limit).map(cursor::behind);
+    let objects: Vec<_> = orders.iter().map(object).collect();
+    context.out.result(&json!({ plural(kind): objects, "next": &next }), || text(kind, &orders, next.as_deref()))
 }
 
 /// Without its items: `show` has them.
-fn object(purchase: &Purchase) -> Value {
-    let mut object = serde_json::to_value(Resource::of(purchase, &[])).expect("a resource has string keys");
+fn object(order: &AnyOrder) -> Value {
+    let mut object = serde_json::to_value(AnyResource::of(order, &[])).expect("a resource has string keys");
     if let Some(fields) = object.as_object_mut() {
         fields.remove("items");
-        fields.insert("partner".into(), purchase.partner.as_str().into());
+        fields.insert("partner".into(), order.partner().as_str().into());
     }
     object
 }
 
-fn text(purchases: &[Purchase], next: Option<&str>) -> String {
-    if purchases.is_empty() {
-        return "no purchase is like that".into();
+fn text(kind: CommandKind, orders: &[AnyOrder], next: Option<&str>) -> String {
+    if orders.is_empty() {
+        return format!("no {} is like that", kind.as_str());
     }
-    let row = |purchase: &Purchase| {
+    let row = |order: &AnyOrder| {
         [
-            purchase.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-            purchase.partner.to_string(),
-            purchase.command.request_id.to_string(),
-            format!("{} × {}", purchase.command.amount, purchase.command.pack_id),
-            purchase.state.name().to_string(),
-            purchase.id.to_string(),
+            order.created_at().format("%Y-%m-%d %H:%M:%S").to_string(),
+            order.partner().to_string(),
+            order.request_id().to_string(),
+            what(order),
+            order.state().to_string(),
+            order.id().to_string(),
         ]
     };
-    let mut text = output::table(["accepted", "partner", "request", "what", "state", "id"], purchases.iter().map(row));
+    let mut text = output::table(["accepted", "partner", "request", "what", "state", "id"], orders.iter().map(row));
     if let Some(next) = next {
         text.push_str(&format!("\nmore with --after {next}"));
     }

@@ -93,7 +93,7 @@ pub async fn resume(context: &Context, flags: PauseFlags) -> Result<(), Failure>
     if !resumed.resumed {
         return Err(Failure::failed(format!("{what} is not paused as such; `clawback paused` lists what is")));
     }
-    context.out.result(&resumed, || format!("resumed {what}; {} waiting purchases come due", resumed.lifted))
+    context.out.result(&resumed, || format!("resumed {what}; {} that waited come due", resumed.lifted))
 }
 
 fn read(context: &Context, flags: &PauseFlags) -> Result<(Setup, clawback_domain::pause::PauseScope, String), Failure> {

@@ -1,13 +1,15 @@
-//! `clawback show ID`: everything that happened to a purchase, and why it waits.
+//! `clawback show ID`: everything that happened to a purchase or a sellback, and why it waits.
+
+mod why;
 
 use clawback_domain::{
     Clock, PartnerId, Time,
     answer::Answer,
     clock::until,
     item::Pull,
-    pause::{CommandKind, Pause},
-    purchase::{Purchase, State},
-    resource::{Resource, evidence_of},
+    order::AnyOrder,
+    pause::CommandKind,
+    resource::{AnyResource, evidence_of},
     timeline::Entry,
 };
 use clawback_store::{AttemptRecord, Store, StoreError};
@@ -16,17 +18,18 @@ use serde_json::{Value, json};
 use super::find;
 use crate::{
     clock::SystemClock,
-    config::{Needs, show_duration},
+    config::Needs,
     context::Context,
     evidence,
     failure::Failure,
+    kind::{price, what},
     output::{self, printable},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  clawback show order-17")]
 pub struct ShowFlags {
-    /// A purchase's id or request_id
+    /// The id or request_id of a purchase or sellback
     id: String,
     /// Whose request_id it is
     #[arg(long)]
@@ -34,21 +37,21 @@ pub struct ShowFlags {
 }
 
 /// # Errors
-/// No such purchase; the store.
+/// No such order; the store.
 pub async fn run(context: &Context, flags: ShowFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
     let clock = SystemClock::default();
     clock.measure(&*store).await?;
-    let purchase = find::purchase(&*store, &flags.id, flags.partner.as_ref()).await?;
-    let story = Story::read(&*store, purchase, clock.now()).await?;
+    let order = find::order(&*store, &flags.id, flags.partner.as_ref()).await?;
+    let story = Story::read(&*store, order, clock.now()).await?;
     store.close().await;
     context.out.result(&story.object(), || story.text())
 }
 
-/// A purchase with all that is known of it.
+/// An order with all that is known of it.
 pub struct Story {
-    purchase: Purchase,
+    order: AnyOrder,
     pulls: Vec<Pull>,
     attempts: Vec<AttemptRecord>,
     timeline: Vec<Entry>,
@@ -58,21 +61,21 @@ pub struct Story {
 impl Story {
     /// # Errors
     /// The store's.
-    pub async fn read(store: &dyn Store, purchase: Purchase, now: Time) -> Result<Self, StoreError> {
-        let pauses = store.pauses().await?;
+    pub async fn read(store: &dyn Store, order: AnyOrder, now: Time) -> Result<Self, StoreError> {
+        let (id, pauses) = (order.id(), store.pauses().await?);
         Ok(Self {
-            pulls: store.pulls(purchase.id).await?,
-            attempts: store.attempts(purchase.id).await?,
-            timeline: store.timeline(purchase.id).await?,
-            why: why(&purchase, &pauses, now),
-            purchase,
+            pulls: store.pulls(id).await?,
+            attempts: store.attempts(id).await?,
+            timeline: store.timeline(id).await?,
+            why: why::why(&order, &pauses, now),
+            order,
         })
     }
 
     pub fn object(&self) -> Value {
-        let mut object = serde_json::to_value(Resource::of(&self.purchase, &self.pulls)).expect("a resource has string keys");
+        let mut object = serde_json::to_value(AnyResource::of(&self.order, &self.pulls)).expect("a resource has string keys");
         if let Some(fields) = object.as_object_mut() {
-            fields.insert("partner".into(), self.purchase.partner.as_str().into());
+            fields.insert("partner".into(), self.order.partner().as_str().into());
             fields.insert("why".into(), json!(self.why));
             fields.insert("attempts".into(), self.attempts.iter().map(attempt_object).collect());
             fields.insert("timeline".into(), self.timeline.iter().map(entry_object).collect());
@@ -81,19 +84,7 @@ impl Story {
     }
 
     pub fn text(&self) -> String {
-        let purchase = &self.purchase;
-        let command = &purchase.command;
-        let mut text = format!(
-            "purchase {}  {}\n{} × {} for {} of {}, request {}\ntrace {}\n",
-            purchase.id,
-            purchase.state.name(),
-            command.amount,
-            printable(command.pack_id.as_str()),
-            printable(command.user_id.as_str()),
-            purchase.partner,
-            printable(command.request_id.as_str()),
-            purchase.trace.trace_id(),
-        );
+        let mut text = head(&self.order);
         if let Some(why) = &self.why {
             text.push_str(&format!("{}\n", printable(why)));
         }
@@ -103,9 +94,9 @@ impl Story {
             text.push('\n');
             text.push_str(&output::table(["call", "began", "answer"], self.attempts.iter().map(attempt_row)));
         }
-        if let Some(known) = evidence_of(&self.purchase.state) {
+        if let Some(known) = evidence_text(&self.order) {
             text.push('\n');
-            text.push_str(&evidence::text(known));
+            text.push_str(&known);
         }
         if !self.pulls.is_empty() {
             text.push('\n');
@@ -115,7 +106,7 @@ impl Story {
     }
 
     fn timeline_table(&self) -> String {
-        let start = self.purchase.created_at;
+        let start = self.order.created_at();
         let row = |entry: &Entry| {
             let state = match entry.from {
                 Some(from) if from != entry.to => format!("{from} → {}", entry.to),
@@ -128,6 +119,33 @@ impl Story {
             [entry.at.format("%H:%M:%S%.3f").to_string(), since(start, entry.at), state, note]
         };
         output::table(["at", "after", "state", "what happened"], self.timeline.iter().map(row))
+    }
+}
+
+fn head(order: &AnyOrder) -> String {
+    let whose = match order.kind() {
+        CommandKind::Purchase => "for",
+        CommandKind::Sellback => "from",
+    };
+    let least = order.sellback().and_then(|sellback| sellback.command.min_price);
+    let least = least.map(|least| format!("for at least {}\n", price(least))).unwrap_or_default();
+    format!(
+        "{} {}  {}\n{} {whose} {} of {}, request {}\n{least}trace {}\n",
+        order.kind().as_str(),
+        order.id(),
+        order.state(),
+        printable(&what(order)),
+        printable(order.user_id().as_str()),
+        order.partner(),
+        printable(order.request_id().as_str()),
+        order.trace().trace_id(),
+    )
+}
+
+fn evidence_text(order: &AnyOrder) -> Option<String> {
+    match order {
+        AnyOrder::Purchase(purchase) => evidence_of(&purchase.state).map(evidence::text),
+        AnyOrder::Sellback(sellback) => sellback.state.evidence().map(evidence::sale_text),
     }
 }
 
@@ -164,6 +182,8 @@ fn attempt_row(record: &AttemptRecord) -> [String; 3] {
 fn describe(answer: &Answer) -> String {
     match answer {
         Answer::Done { session, .. } => format!("session {session}"),
+        Answer::Sold { amount: Some(amount) } => format!("sold for {}", price(*amount)),
+        Answer::Sold { amount: None } => "sold, for an amount that could not be read".into(),
         Answer::Refused { message, status, .. } => format!("refused ({status}): {message}"),
         Answer::Unauthorized { message } => format!("unauthorized: {message}"),
         Answer::Busy { .. } => "busy".into(),
@@ -173,58 +193,6 @@ fn describe(answer: &Answer) -> String {
 }
 
 fn pull_row(pull: &Pull) -> [String; 3] {
-    let price = pull.item.buyback_price.map_or_else(|| "?".into(), |price| format!("{price} {}", price.currency().code()));
-    [pull.item.item_id.to_string(), pull.item.name.clone().unwrap_or_default(), price]
-}
-
-/// Why it is not final yet, in a sentence; `None` when it is.
-fn why(purchase: &Purchase, pauses: &[Pause], now: Time) -> Option<String> {
-    let at = |time: Time| time.format("%Y-%m-%d %H:%M:%SZ").to_string();
-    match &purchase.state {
-        State::Accepted { waiting: Some(waiting) } => {
-            let until = waiting.until.map(|until| format!("; tried again at {}", at(until))).unwrap_or_default();
-            Some(format!("it waits ({}): {}{until}", waiting.code, waiting.message))
-        }
-        State::Accepted { waiting: None } => Some(not_taken(purchase, pauses, now)),
-        State::Initiating(attempt) => {
-            Some(format!("call {} is under way; it has ended, however it ended, at {}", attempt.number, at(attempt.deadline)))
-        }
-        State::Pending(pending) => {
-            let asked = show_duration(until(pending.since, now));
-            Some(format!("the upstream has not settled it yet: asked {} times in {asked}{}", pending.polls, due(purchase, now)))
-        }
-        State::Reconciling(doubt) => Some(format!(
-            "nobody knows whether it was bought ({}); the inventory is read, {} times so far{}",
-            doubt.why,
-            doubt.looks,
-            due(purchase, now)
-        )),
-        State::Review(review) => Some(format!("a person must decide, or time ({}): {}", review.code, review.message)),
-        State::Fulfilled(_) | State::Failed { .. } => None,
-    }
-}
-
-/// Longer than any step takes when workers are there.
-const SOON: std::time::Duration = std::time::Duration::from_secs(10);
-
-fn not_taken(purchase: &Purchase, pauses: &[Pause], now: Time) -> String {
-    let stops = |pause: &&Pause| {
-        pause.scope.stops_partner(&purchase.partner, CommandKind::Purchase)
-            || pause.scope.stops_pack(&purchase.partner, &purchase.command.pack_id, CommandKind::Purchase)
-    };
-    if let Some(pause) = pauses.iter().find(stops) {
-        return format!("it waits: {} is paused by {}: {}", crate::pausing::describe(&pause.scope), pause.by, pause.reason);
-    }
-    if until(purchase.created_at, now) > SOON {
-        return "no worker has taken it yet: is `clawback up`, or a `worker` and a `scheduler`, running?".into();
-    }
-    "it was just accepted; a worker takes it next".into()
-}
-
-fn due(purchase: &Purchase, now: Time) -> String {
-    match purchase.due_at {
-        Some(due) if due > now => format!("; looked at again by {} at the latest", due.format("%H:%M:%S")),
-        Some(_) => "; it is due now".into(),
-        None => String::new(),
-    }
+    let offered = pull.item.buyback_price.map_or_else(|| "?".into(), price);
+    [pull.item.item_id.to_string(), pull.item.name.clone().unwrap_or_default(), offered]
 }

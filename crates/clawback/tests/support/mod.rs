@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+pub mod up;
+
 use std::{
     fs,
     io::Read,

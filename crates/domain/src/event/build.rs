@@ -6,29 +6,59 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    CloudEvent, Event, EventType, FailedData, FulfilledData, PulledItem, RejectedData, ReviewData, ReviewReason, SPEC_VERSION,
-    data_schema,
+    CloudEvent, Event, EventType, FailedData, FulfilledData, NotSoldData, PulledItem, RejectedData, ReviewData, ReviewReason,
+    SPEC_VERSION, SaleReviewData, SoldData, data_schema,
 };
 use crate::{
-    DeadLetterId, EventId, PartnerId, PublicId, PurchaseId, RequestId, SessionId, Time, TxHash,
-    command::{PurchaseCommand, Rejected},
+    Currency, DeadLetterId, EventId, Money, OrderId, PartnerId, PublicId, RequestId, SessionId, Time, TxHash,
+    command::{PurchaseCommand, Rejected, SellbackCommand},
     evidence::Evidence,
     item::Pull,
+    order::Order,
+    purchase::Purchase,
     reason::{Failure, ReviewCode},
+    sellback::{self, PullPlace, SaleEvidence, Sellback, Sold},
     trace::TraceContext,
 };
 
-/// The purchase that an event is about, and which event of it this is.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+/// The order that an event is about, and which event of it this is.
+#[derive(Debug)]
+pub struct Subject<'a, C> {
     pub partner: &'a PartnerId,
-    pub purchase_id: PurchaseId,
-    pub command: &'a PurchaseCommand,
-    /// From 1; rises with every event of the purchase.
+    pub id: OrderId,
+    pub command: &'a C,
+    pub request_id: &'a RequestId,
+    /// From 1; rises with every event of the order.
     pub sequence: u64,
     /// When it happened.
     pub time: Time,
     pub trace: Option<&'a TraceContext>,
+}
+
+impl<'a> Subject<'a, PurchaseCommand> {
+    pub fn of_purchase(purchase: &'a Purchase) -> Self {
+        Self::new(purchase, &purchase.command.request_id)
+    }
+}
+
+impl<'a> Subject<'a, SellbackCommand> {
+    pub fn of_sellback(sellback: &'a Sellback) -> Self {
+        Self::new(sellback, &sellback.command.request_id)
+    }
+}
+
+impl<'a, C> Subject<'a, C> {
+    fn new<S>(order: &'a Order<C, S>, request_id: &'a RequestId) -> Self {
+        Self {
+            partner: &order.partner,
+            id: order.id,
+            command: &order.command,
+            request_id,
+            sequence: order.sequence,
+            time: order.updated_at,
+            trace: Some(&order.trace),
+        }
+    }
 }
 
 /// What the upstream, the inventory or a person told of a fulfilled purchase.
@@ -43,13 +73,13 @@ pub struct Fulfilled<'a> {
     pub evidence: Option<&'a Evidence>,
 }
 
-pub fn fulfilled(subject: &Subject<'_>, fulfilled: &Fulfilled<'_>) -> Event {
+pub fn fulfilled(subject: &Subject<'_, PurchaseCommand>, fulfilled: &Fulfilled<'_>) -> Event {
     let command = subject.command;
     let data = FulfilledData {
         request_id: command.request_id.clone(),
         user_id: command.user_id.clone(),
         metadata: command.metadata.clone(),
-        purchase_id: subject.purchase_id,
+        purchase_id: subject.id,
         pack_id: command.pack_id.clone(),
         amount: command.amount,
         session_id: fulfilled.session_id.cloned(),
@@ -62,13 +92,13 @@ pub fn fulfilled(subject: &Subject<'_>, fulfilled: &Fulfilled<'_>) -> Event {
     subject.head(EventType::PurchaseFulfilled).finish(data)
 }
 
-pub fn failed(subject: &Subject<'_>, failure: &Failure, evidence: Option<&Evidence>) -> Event {
+pub fn failed(subject: &Subject<'_, PurchaseCommand>, failure: &Failure, evidence: Option<&Evidence>) -> Event {
     let command = subject.command;
     let data = FailedData {
         request_id: command.request_id.clone(),
         user_id: command.user_id.clone(),
         metadata: command.metadata.clone(),
-        purchase_id: subject.purchase_id,
+        purchase_id: subject.id,
         pack_id: command.pack_id.clone(),
         amount: command.amount,
         reason: Cow::Borrowed(failure),
@@ -77,17 +107,66 @@ pub fn failed(subject: &Subject<'_>, failure: &Failure, evidence: Option<&Eviden
     subject.head(EventType::PurchaseFailed).finish(data)
 }
 
-pub fn review(subject: &Subject<'_>, code: ReviewCode, message: &str, evidence: Option<&Evidence>) -> Event {
+pub fn review(subject: &Subject<'_, PurchaseCommand>, code: ReviewCode, message: &str, evidence: Option<&Evidence>) -> Event {
     let command = subject.command;
     let data = ReviewData {
         request_id: command.request_id.clone(),
         user_id: command.user_id.clone(),
         metadata: command.metadata.clone(),
-        purchase_id: subject.purchase_id,
+        purchase_id: subject.id,
         reason: ReviewReason { code, message: Cow::Borrowed(message) },
         evidence: evidence.map(Cow::Borrowed),
     };
     subject.head(EventType::PurchaseReview).finish(data)
+}
+
+/// An item was sold back.
+pub fn sold(subject: &Subject<'_, SellbackCommand>, sold: &Sold) -> Event {
+    let command = subject.command;
+    let data = SoldData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        sellback_id: subject.id,
+        item_id: sold.item_id.clone(),
+        pull_id: sold.pull.map(PullPlace::id),
+        amount: sold.amount,
+        currency: Cow::Borrowed(sold.amount.map_or(Currency::default(), Money::currency).code()),
+        estimated: sold.estimated,
+        evidence: sold.evidence.as_deref().map(Cow::Borrowed),
+    };
+    subject.head(EventType::SellbackCompleted).finish(data)
+}
+
+pub fn not_sold(subject: &Subject<'_, SellbackCommand>, failure: &Failure, evidence: Option<&SaleEvidence>) -> Event {
+    let command = subject.command;
+    let data = NotSoldData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        sellback_id: subject.id,
+        item_id: command.target.item().cloned(),
+        pull_id: command.target.pull(),
+        reason: Cow::Borrowed(failure),
+        evidence: evidence.map(Cow::Borrowed),
+    };
+    subject.head(EventType::SellbackFailed).finish(data)
+}
+
+pub fn sale_review(subject: &Subject<'_, SellbackCommand>, review: &sellback::Review) -> Event {
+    let command = subject.command;
+    let sale = review.sale.as_ref();
+    let data = SaleReviewData {
+        request_id: command.request_id.clone(),
+        user_id: command.user_id.clone(),
+        metadata: command.metadata.clone(),
+        sellback_id: subject.id,
+        item_id: sale.map(|sale| sale.item_id.clone()).or_else(|| command.target.item().cloned()),
+        pull_id: sale.and_then(|sale| sale.pull).map(PullPlace::id).or_else(|| command.target.pull()),
+        reason: ReviewReason { code: review.code, message: Cow::Borrowed(&review.message) },
+        evidence: review.evidence.as_deref().map(Cow::Borrowed),
+    };
+    subject.head(EventType::SellbackReview).finish(data)
 }
 
 /// The one event of a dead letter. `time`: when it was taken in.
@@ -120,14 +199,14 @@ struct Head<'a> {
     trace: Option<&'a TraceContext>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a, C> Subject<'a, C> {
     fn head(&self, kind: EventType) -> Head<'a> {
         Head {
             kind,
             partner: self.partner,
-            subject: self.purchase_id.0,
+            subject: self.id.0,
             sequence: self.sequence,
-            request_id: Some(&self.command.request_id),
+            request_id: Some(self.request_id),
             time: self.time,
             trace: self.trace,
         }

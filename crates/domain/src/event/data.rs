@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::PulledItem;
 use crate::{
-    DeadLetterId, PackId, PublicId, PurchaseId, RequestId, SessionId, TxHash, UserId,
+    DeadLetterId, ItemId, Money, PackId, PublicId, PullId, PurchaseId, RequestId, SellbackId, SessionId, TxHash, UserId,
     command::{Metadata, Problem},
     evidence::Evidence,
     reason::{Failure, ReviewCode},
+    sellback::SaleEvidence,
 };
 
 /// The upstream said that the purchase is fulfilled, or reconciliation proved it.
@@ -63,7 +64,60 @@ pub struct ReviewData<'a> {
     pub evidence: Option<Cow<'a, Evidence>>,
 }
 
-/// Why a purchase is in review.
+/// An item was sold back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SellbackCompleted")]
+pub struct SoldData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub sellback_id: SellbackId,
+    pub item_id: ItemId,
+    /// `null` for an item that no purchase through Clawback drew.
+    pub pull_id: Option<PullId>,
+    /// `null` when neither the upstream's answer nor the inventory before it told a price.
+    pub amount: Option<Money>,
+    /// ISO 4217.
+    pub currency: Cow<'a, str>,
+    /// The upstream's answer was lost: the amount is the price just before the sale, or a person's word.
+    pub estimated: bool,
+    /// Only when the answer was lost: how the sale was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Cow<'a, SaleEvidence>>,
+}
+
+/// The item was surely not sold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SellbackFailed")]
+pub struct NotSoldData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub sellback_id: SellbackId,
+    /// `null` when the command named a pull that is not known.
+    pub item_id: Option<ItemId>,
+    pub pull_id: Option<PullId>,
+    pub reason: Cow<'a, Failure>,
+    /// Only when it was concluded from the inventory: how that was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Cow<'a, SaleEvidence>>,
+}
+
+/// A person must decide whether the item was sold. A final event may still follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SellbackReview")]
+pub struct SaleReviewData<'a> {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    pub metadata: Option<Metadata>,
+    pub sellback_id: SellbackId,
+    pub item_id: Option<ItemId>,
+    pub pull_id: Option<PullId>,
+    pub reason: ReviewReason<'a>,
+    pub evidence: Option<Cow<'a, SaleEvidence>>,
+}
+
+/// Why a purchase or a sellback is in review.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReviewReason<'a> {
     pub code: ReviewCode,

@@ -90,9 +90,16 @@ fn other(open: &Open, window: Duration, now: Time) -> Option<Other<'_>> {
         (Some(_), _) | (None, Some(Answer::Done { .. })) if in_review => (Standing::InReview, &[][..]),
         (Some(_), _) | (None, Some(Answer::Done { .. })) => (Standing::Pending, &[][..]),
         (None, Some(Answer::Unknown { .. })) => (Standing::Unknown, &[][..]),
-        (None, Some(Answer::Refused { .. } | Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. })) => {
-            return None;
-        }
+        (
+            None,
+            Some(
+                Answer::Sold { .. }
+                | Answer::Refused { .. }
+                | Answer::Unauthorized { .. }
+                | Answer::Busy { .. }
+                | Answer::NeverSent { .. },
+            ),
+        ) => return None,
         (None, None) if record.is_some_and(|record| now < record.attempt.deadline) => (Standing::UnderWay, &[][..]),
         (None, None) => (Standing::Unknown, &[][..]),
     };

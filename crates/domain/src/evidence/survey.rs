@@ -123,7 +123,7 @@ pub(super) fn shown(case: &Case, items: &[HeldItem], explained: &Explanation) ->
 
 /// How many pulls the look had to show and did not: those that are held, as far as earlier looks tell.
 pub(super) fn missing(case: &Case, shown: &[Option<Shown>]) -> u32 {
-    let held = |pull: &Pull| pull.sight.standing() == Sighted::Held;
+    let held = |pull: &Pull| pull.standing() == Sighted::Held;
     case.pulls.iter().zip(shown).filter(|(pull, shown)| held(pull) && shown.is_none()).count() as u32
 }
 

@@ -50,14 +50,14 @@ fn doubted(mut purchase: Purchase, called: u64, status: Option<u16>) -> Open {
     let since = at(called + 10);
     purchase.state = State::Reconciling(Reconciling { attempt, why: "reset".into(), status, since, looks: 0, evidence: None });
     purchase.attempts = 1;
-    Open { attempts: vec![AttemptRecord { purchase: purchase.id, attempt, fact: Some(fact) }], purchase }
+    Open { attempts: vec![AttemptRecord { order: purchase.id, attempt, fact: Some(fact) }], purchase }
 }
 
 /// An attempt that has no answer yet.
 fn under_way(mut purchase: Purchase, called: u64) -> Open {
     let attempt = attempt(&purchase, called);
     purchase.state = State::Initiating(attempt);
-    Open { attempts: vec![AttemptRecord { purchase: purchase.id, attempt, fact: None }], purchase }
+    Open { attempts: vec![AttemptRecord { order: purchase.id, attempt, fact: None }], purchase }
 }
 
 /// One with a session, whose items were told or not.
@@ -67,7 +67,7 @@ fn pending(mut purchase: Purchase, called: u64, told: &[&str]) -> Open {
     let answer = Answer::Done { session: session.clone(), nfts: told.iter().map(|name| item(name)).collect() };
     let fact = Fact { token: attempt.token, answer, at: at(called + 1) };
     purchase.state = State::Pending(Pending { session, since: at(called + 1), polls: 0, cancelled: false });
-    Open { attempts: vec![AttemptRecord { purchase: purchase.id, attempt, fact: Some(fact) }], purchase }
+    Open { attempts: vec![AttemptRecord { order: purchase.id, attempt, fact: Some(fact) }], purchase }
 }
 
 fn item(name: &str) -> Item {
@@ -91,6 +91,7 @@ fn pull(name: &str, known: u64, sight: Sight) -> Pull {
         item: item(name),
         created_at: at(known),
         sight,
+        sale: None,
     }
 }
 

@@ -149,6 +149,7 @@ impl Table<'_> {
             Standing::Held => Decision::Wait { until: patient_until },
             Standing::NotSeen | Standing::Missing => self.wait_for_look(row, watched.sight.missing_since),
             Standing::Gone => Decision::Skip(Skipped::Gone),
+            Standing::Sold => Decision::Skip(Skipped::Sold),
         }
     }
 

@@ -53,6 +53,7 @@ pub fn plan(watched: &Watched, read_at: Time, rules: &WarningRules, rows: &[Row]
     match watched.sight.standing() {
         // Its rows wait: it may be seen again.
         Standing::Gone => return Plan::Changes(Vec::new()),
+        Standing::Sold => return Plan::Changes(skip_all(&rows, Skipped::Sold)),
         Standing::NotSeen | Standing::Held | Standing::Missing => {}
     }
     let changes = skip_removed(&rows, leads).chain(Planning { expiry, read_at, leads, rows: &rows, now }.changes(watched.pull));

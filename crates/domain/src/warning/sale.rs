@@ -144,6 +144,7 @@ pub fn sale(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>, sett
 fn by_look(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>) -> Verdict {
     match (watched.sight.standing(), watched.sight.price) {
         (Standing::Gone, _) => Verdict::No(Unsold::Gone),
+        (Standing::Sold, _) => Verdict::No(Unsold::Sold),
         (Standing::NotSeen | Standing::Missing, _) => Verdict::No(Unsold::NotSeen),
         (Standing::Held, None) => Verdict::No(Unsold::NoPrice),
         (Standing::Held, Some(price)) => by_price(rule, price, at_purchase),

@@ -2,11 +2,13 @@
 //! vanished, a state that is none, an open row without a due time) it does not look for.
 
 use clawback_domain::{
-    PurchaseId,
+    OrderId,
     answer::Answer,
     clock::until,
     event::{Event, EventType},
-    purchase::{Purchase, State, StateName},
+    order::{AnyOrder, StateName},
+    purchase::{Purchase, State},
+    sellback::{self, Sellback},
 };
 use uuid::Uuid;
 
@@ -25,6 +27,7 @@ impl Tables {
     pub(super) fn audit(&self, scope: Scope) -> Books {
         let mut books = Books::default();
         self.scoped(scope).for_each(|purchase| self.count(purchase, &mut books));
+        self.sellbacks(scope).for_each(|sellback| count_sale(sellback, &mut books));
         for check in CHECKS {
             let found = check(self, scope);
             let Some(first) = found.first() else { continue };
@@ -37,7 +40,17 @@ impl Tables {
     }
 
     fn scoped(&self, scope: Scope) -> impl Iterator<Item = &Purchase> {
-        self.shelf.all().filter(move |purchase| scope.since.is_none_or(|since| purchase.created_at >= since))
+        let purchases = self.shelf.all().filter_map(AnyOrder::purchase);
+        purchases.filter(move |purchase| scope.since.is_none_or(|since| purchase.created_at >= since))
+    }
+
+    fn sellbacks(&self, scope: Scope) -> impl Iterator<Item = &Sellback> {
+        let sellbacks = self.shelf.all().filter_map(AnyOrder::sellback);
+        sellbacks.filter(move |sellback| scope.since.is_none_or(|since| sellback.created_at >= since))
+    }
+
+    fn orders(&self, scope: Scope) -> impl Iterator<Item = &AnyOrder> {
+        self.shelf.all().filter(move |order| scope.since.is_none_or(|since| order.created_at() >= since))
     }
 
     fn count(&self, purchase: &Purchase, books: &mut Books) {
@@ -48,6 +61,7 @@ impl Tables {
             StateName::Failed => sums.failed += 1,
             StateName::Review => sums.review += 1,
             StateName::Accepted | StateName::Initiating | StateName::Pending | StateName::Reconciling => sums.open += 1,
+            StateName::Selling | StateName::Sold => unreachable!("a purchase sells nothing"),
         }
         for row in self.attempts.of(purchase.id) {
             sums.attempts += 1;
@@ -73,20 +87,35 @@ impl Tables {
     }
 }
 
+fn count_sale(sellback: &Sellback, books: &mut Books) {
+    let sums = &mut books.partners.entry(sellback.partner.clone()).or_default().sellbacks;
+    sums.accepted += 1;
+    match &sellback.state {
+        sellback::State::Sold(sold) => {
+            sums.sold += 1;
+            sums.estimated += u64::from(sold.estimated);
+            sums.brought += sold.amount.map_or(0, |amount| i128::from(amount.millionths()));
+        }
+        sellback::State::Failed { .. } => sums.failed += 1,
+        sellback::State::Review(_) => sums.review += 1,
+        sellback::State::Accepted { .. } | sellback::State::Selling(_) | sellback::State::Reconciling(_) => sums.open += 1,
+    }
+}
+
 fn overdue(tables: &Tables, scope: Scope) -> Vec<Difference> {
-    let late = tables.scoped(scope).filter_map(|purchase| {
-        let due_at = purchase.due_at.filter(|due_at| until(*due_at, scope.now) > OVERDUE)?;
-        Some(of(purchase, Finding::Overdue { state: state(purchase), due_at }))
+    let late = tables.orders(scope).filter_map(|order| {
+        let due_at = order.due_at().filter(|due_at| until(*due_at, scope.now) > OVERDUE)?;
+        Some(of(order, Finding::Overdue { state: order.state().to_string(), due_at }))
     });
     late.collect()
 }
 
 fn attempts(tables: &Tables, scope: Scope) -> Vec<Difference> {
-    let wrong = tables.scoped(scope).filter_map(|purchase| {
-        let (counted, stored) = (i64::from(purchase.attempts), tables.attempts.of(purchase.id).len() as i64);
-        let uncalled = matches!(purchase.state.name(), StateName::Accepted | StateName::Failed);
+    let wrong = tables.orders(scope).filter_map(|order| {
+        let (counted, stored) = (i64::from(order.attempts()), tables.attempts.of(order.id()).len() as i64);
+        let uncalled = matches!(order.state(), StateName::Accepted | StateName::Failed);
         let right = counted == stored && (counted > 0 || uncalled);
-        (!right).then(|| of(purchase, Finding::Attempts { state: state(purchase), counted, stored }))
+        (!right).then(|| of(order, Finding::Attempts { state: order.state().to_string(), counted, stored }))
     });
     wrong.collect()
 }
@@ -100,7 +129,7 @@ fn orphans(tables: &Tables, scope: Scope) -> Vec<Difference> {
             let taken = known.map_or(purchase.state.name() != StateName::Failed, |known| known == session);
             if !taken {
                 let (attempt, known) = (i64::from(row.attempt.number), known.map(ToString::to_string));
-                found.push(of(purchase, Finding::Orphan { attempt, session: session.to_string(), known }));
+                found.push(of_purchase(purchase, Finding::Orphan { attempt, session: session.to_string(), known }));
             }
         }
     }
@@ -115,29 +144,29 @@ fn pulls(tables: &Tables, scope: Scope) -> Vec<Difference> {
             State::Fulfilled(_) => drawn == amount,
             _ => drawn == 0,
         };
-        (!right).then(|| of(purchase, Finding::Pulls { state: state(purchase), amount, drawn }))
+        (!right).then(|| of_purchase(purchase, Finding::Pulls { state: state(purchase), amount, drawn }))
     });
     wrong.collect()
 }
 
 fn events(tables: &Tables, scope: Scope) -> Vec<Difference> {
-    let wrong = tables.scoped(scope).filter_map(|purchase| {
-        let (name, sequence) = (purchase.state.name(), purchase.sequence.cast_signed());
-        let told: Vec<_> = tables.log.of(purchase.id.0).collect();
+    let wrong = tables.orders(scope).filter_map(|order| {
+        let (name, sequence) = (order.state(), order.sequence().cast_signed());
+        let told: Vec<_> = tables.log.of(order.id().0).collect();
         let many = |fits: &dyn Fn(&StoredEvent) -> bool| told.iter().filter(|row| fits(row)).count() as i64;
-        let finals = many(&|row| matches!(row.event.kind, EventType::PurchaseFulfilled | EventType::PurchaseFailed));
-        let says = format!("clawback.purchase.{name}");
-        let last = many(&|row| row.event.sequence == purchase.sequence && row.event.kind.as_str() == says);
+        let finals = many(&|row| row.event.kind.is_final());
+        let says = EventType::of_state(order.kind(), name);
+        let last = many(&|row| row.event.sequence == order.sequence() && Some(row.event.kind) == says);
         let stored = told.len() as i64;
         let right = stored == sequence && finals == i64::from(name.is_final()) && (last == 1 || !name.is_announced());
-        (!right).then(|| of(purchase, Finding::Events { state: state(purchase), sequence, stored, finals, last }))
+        (!right).then(|| of(order, Finding::Events { state: name.to_string(), sequence, stored, finals, last }))
     });
     wrong.collect()
 }
 
 fn unsent(tables: &Tables, scope: Scope) -> Vec<Difference> {
     let in_scope = |subject: Uuid, otherwise| {
-        let born = tables.shelf.get(PurchaseId(subject)).map_or(otherwise, |purchase| purchase.created_at);
+        let born = tables.shelf.get(OrderId(subject)).map_or(otherwise, AnyOrder::created_at);
         scope.since.is_none_or(|since| born >= since)
     };
     let stuck = tables.log.all().filter(|row| row.sent_at.is_none() && until(row.event.time, scope.now) > UNSENT);
@@ -151,7 +180,11 @@ fn unsent(tables: &Tables, scope: Scope) -> Vec<Difference> {
     stuck.into_iter().map(difference).collect()
 }
 
-fn of(purchase: &Purchase, finding: Finding) -> Difference {
+fn of(order: &AnyOrder, finding: Finding) -> Difference {
+    Difference { subject: order.id().0, partner: Some(order.partner().clone()), finding }
+}
+
+fn of_purchase(purchase: &Purchase, finding: Finding) -> Difference {
     Difference { subject: purchase.id.0, partner: Some(purchase.partner.clone()), finding }
 }
 

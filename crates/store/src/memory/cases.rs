@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use clawback_domain::{
     PartnerId, Time, UserId,
     change::Ruling,
+    command::Target,
     evidence::{Case, MOST_OPEN, MOST_UNEXPLAINED, Open, Sightings},
     item::Pull,
+    order::AnyOrder,
     purchase::Purchase,
+    sellback::SaleCase,
 };
 
 use super::Tables;
@@ -27,17 +30,17 @@ impl Cases {
         self.0.get(&(partner.clone(), user.clone())).copied().unwrap_or_default()
     }
 
-    /// Whether `ruling` was concluded from the case of this purchase's user as it stands.
-    pub(super) fn fits(&self, purchase: &Purchase, ruling: Ruling) -> bool {
-        let version = self.of(&purchase.partner, &purchase.command.user_id).version;
+    /// Whether `ruling` was concluded from the case of this order's user as it stands.
+    pub(super) fn fits(&self, order: &AnyOrder, ruling: Ruling) -> bool {
+        let version = self.of(order.partner(), order.user_id()).version;
         ruling.case.is_none_or(|case| case == version)
     }
 
-    pub(super) fn rule(&mut self, after: &Purchase, ruling: Ruling) {
-        let ruled = self.0.entry((after.partner.clone(), after.command.user_id.clone())).or_default();
+    pub(super) fn rule(&mut self, after: &AnyOrder, ruling: Ruling) {
+        let ruled = self.0.entry((after.partner().clone(), after.user_id().clone())).or_default();
         ruled.version += 1;
         if ruling.retried {
-            ruled.retried_at = Some(after.updated_at);
+            ruled.retried_at = Some(after.updated_at());
         }
     }
 
@@ -66,6 +69,10 @@ impl Tables {
             pulls,
             unexplained,
         }
+    }
+
+    pub(super) fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> SaleCase {
+        self.shelf.sale_case(partner, user, target)
     }
 
     pub(super) fn record_look(&mut self, look: &Sightings) {

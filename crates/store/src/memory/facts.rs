@@ -1,8 +1,8 @@
-//! Attempts and their facts: written by token only, whatever the purchase's state, and once.
+//! Attempts and their facts: written by token only, whatever the order's state, and once.
 
 use std::collections::BTreeMap;
 
-use clawback_domain::{AttemptToken, PurchaseId, SessionId, Time, answer::Answer, change::Fact, purchase::Attempt};
+use clawback_domain::{AttemptToken, OrderId, SessionId, Time, answer::Answer, change::Fact, order::Attempt};
 
 use super::{Committed, Tables, text};
 use crate::{AttemptRecord, StoreError};
@@ -10,12 +10,12 @@ use crate::{AttemptRecord, StoreError};
 #[derive(Default)]
 pub(super) struct Attempts {
     /// In order of number.
-    rows: BTreeMap<PurchaseId, Vec<AttemptRecord>>,
-    tokens: BTreeMap<AttemptToken, (PurchaseId, usize)>,
+    rows: BTreeMap<OrderId, Vec<AttemptRecord>>,
+    tokens: BTreeMap<AttemptToken, (OrderId, usize)>,
 }
 
 impl Attempts {
-    pub(super) fn of(&self, id: PurchaseId) -> &[AttemptRecord] {
+    pub(super) fn of(&self, id: OrderId) -> &[AttemptRecord] {
         self.rows.get(&id).map_or(&[], Vec::as_slice)
     }
 
@@ -23,21 +23,21 @@ impl Attempts {
         self.rows.values().flatten()
     }
 
-    /// The purchase whose attempt `token` is.
-    pub(super) fn purchase(&self, token: AttemptToken) -> Option<PurchaseId> {
-        self.tokens.get(&token).map(|(purchase, _)| *purchase)
+    /// The order whose attempt `token` is.
+    pub(super) fn order(&self, token: AttemptToken) -> Option<OrderId> {
+        self.tokens.get(&token).map(|(order, _)| *order)
     }
 
-    pub(super) fn begin(&mut self, purchase: PurchaseId, attempt: Attempt) {
-        let rows = self.rows.entry(purchase).or_default();
-        self.tokens.insert(attempt.token, (purchase, rows.len()));
-        rows.push(AttemptRecord { purchase, attempt, fact: None });
+    pub(super) fn begin(&mut self, order: OrderId, attempt: Attempt) {
+        let rows = self.rows.entry(order).or_default();
+        self.tokens.insert(attempt.token, (order, rows.len()));
+        rows.push(AttemptRecord { order, attempt, fact: None });
     }
 
     /// The attempt of `token`, if it has no fact yet.
     fn unanswered(&mut self, token: AttemptToken) -> Option<&mut AttemptRecord> {
-        let (purchase, place) = self.tokens.get(&token)?;
-        self.rows.get_mut(purchase)?.get_mut(*place).filter(|row| row.fact.is_none())
+        let (order, place) = self.tokens.get(&token)?;
+        self.rows.get_mut(order)?.get_mut(*place).filter(|row| row.fact.is_none())
     }
 }
 
@@ -57,7 +57,7 @@ impl Tables {
     pub(super) fn write_fact(&mut self, fact: Fact) {
         let Some(row) = self.attempts.unanswered(fact.token) else { return };
         row.fact = Some(fact.clone());
-        let purchase = row.purchase;
-        self.commits.push(Committed::Fact { purchase, fact });
+        let order = row.order;
+        self.commits.push(Committed::Fact { order, fact });
     }
 }

@@ -1,4 +1,4 @@
-//! Purchases with what hangs on them, and the indexes through which they are found.
+//! Orders with what hangs on them, and the indexes through which they are found.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,9 +6,12 @@ use std::{
 };
 
 use clawback_domain::{
-    PartnerId, PurchaseId, RequestId, Time, UserId,
+    ItemId, OrderId, PartnerId, PurchaseId, RequestId, Time, UserId,
+    command::Target,
     item::Pull,
-    purchase::{Purchase, State},
+    order::AnyOrder,
+    purchase::Purchase,
+    sellback::{MOST_HOLDERS, MOST_SALES, SaleCase, SoldCopy},
     timeline::Entry,
 };
 use uuid::Uuid;
@@ -17,15 +20,17 @@ use crate::{Counts, Filter};
 
 #[derive(Default)]
 pub(super) struct Shelf {
-    purchases: BTreeMap<PurchaseId, Purchase>,
-    requests: BTreeMap<(PartnerId, RequestId), PurchaseId>,
-    due: BTreeSet<(Time, PurchaseId)>,
-    created: BTreeSet<(Time, PurchaseId)>,
+    orders: BTreeMap<OrderId, AnyOrder>,
+    requests: BTreeMap<(PartnerId, RequestId), OrderId>,
+    due: BTreeSet<(Time, OrderId)>,
+    created: BTreeSet<(Time, OrderId)>,
     /// Accepted and waiting for something, oldest first.
-    waiting: BTreeSet<(Time, PurchaseId)>,
+    waiting: BTreeSet<(Time, OrderId)>,
     /// Not final, oldest first.
-    open: BTreeMap<(PartnerId, UserId), BTreeSet<(Time, PurchaseId)>>,
-    entries: BTreeMap<(PurchaseId, i64), Entry>,
+    open: BTreeMap<(PartnerId, UserId), BTreeSet<(Time, OrderId)>>,
+    /// The sellback whose sale of an item is not settled.
+    selling: BTreeMap<(PartnerId, ItemId), OrderId>,
+    entries: BTreeMap<(OrderId, i64), Entry>,
     pulls: BTreeMap<(PurchaseId, u32), Pull>,
     drawn: BTreeMap<(PartnerId, UserId), OldestFirst>,
 }
@@ -33,59 +38,70 @@ pub(super) struct Shelf {
 /// Pulls by purchase and position.
 type OldestFirst = BTreeSet<(Time, PurchaseId, u32)>;
 
-const LAST: PurchaseId = PurchaseId(Uuid::max());
+const LAST: OrderId = OrderId(Uuid::max());
 
 impl Shelf {
-    pub(super) fn get(&self, id: PurchaseId) -> Option<&Purchase> {
-        self.purchases.get(&id)
+    pub(super) fn get(&self, id: OrderId) -> Option<&AnyOrder> {
+        self.orders.get(&id)
     }
 
-    pub(super) fn by_request(&self, partner: &PartnerId, request: &RequestId) -> Option<&Purchase> {
+    pub(super) fn by_request(&self, partner: &PartnerId, request: &RequestId) -> Option<&AnyOrder> {
         self.get(*self.requests.get(&(partner.clone(), request.clone()))?)
     }
 
     /// Due at `now`, longest overdue first.
-    pub(super) fn due(&self, now: Time) -> impl Iterator<Item = &Purchase> {
-        self.due.range(..=(now, LAST)).map(|(_, id)| &self.purchases[id])
+    pub(super) fn due(&self, now: Time) -> impl Iterator<Item = &AnyOrder> {
+        self.due.range(..=(now, LAST)).map(|(_, id)| &self.orders[id])
     }
 
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Purchase> {
-        self.waiting.iter().map(|(_, id)| &self.purchases[id])
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &AnyOrder> {
+        self.waiting.iter().map(|(_, id)| &self.orders[id])
     }
 
-    /// Those that are not final, oldest first.
+    /// A user's purchases that are not final, oldest first.
     pub(super) fn open_of_user(&self, partner: &PartnerId, user: &UserId) -> Vec<&Purchase> {
         let open = self.open.get(&(partner.clone(), user.clone())).into_iter().flatten();
-        open.map(|(_, id)| &self.purchases[id]).collect()
+        open.filter_map(|(_, id)| self.orders[id].purchase()).collect()
+    }
+
+    /// Who sells this item of this partner, and has not settled it.
+    pub(super) fn seller(&self, partner: &PartnerId, item: &ItemId) -> Option<OrderId> {
+        self.selling.get(&(partner.clone(), item.clone())).copied()
     }
 
     /// Inserts or replaces a row, and keeps the indexes.
-    pub(super) fn put(&mut self, purchase: Purchase) {
-        let (id, created) = (purchase.id, (purchase.created_at, purchase.id));
-        if let Some(due) = self.purchases.get(&id).and_then(|before| before.due_at) {
-            self.due.remove(&(due, id));
+    pub(super) fn put(&mut self, order: AnyOrder) {
+        let (id, created) = (order.id(), (order.created_at(), order.id()));
+        if let Some(before) = self.orders.get(&id) {
+            if let Some(due) = before.due_at() {
+                self.due.remove(&(due, id));
+            }
+            if let Some(item) = selling(before) {
+                self.selling.remove(&(before.partner().clone(), item.clone()));
+            }
         }
-        self.due.extend(purchase.due_at.map(|due| (due, id)));
-        if matches!(purchase.state, State::Accepted { waiting: Some(_) }) {
+        self.due.extend(order.due_at().map(|due| (due, id)));
+        self.selling.extend(selling(&order).map(|item| ((order.partner().clone(), item.clone()), id)));
+        if order.waiting().is_some() {
             self.waiting.insert(created);
         } else {
             self.waiting.remove(&created);
         }
-        let open = self.open.entry((purchase.partner.clone(), purchase.command.user_id.clone())).or_default();
-        if purchase.due_at.is_some() {
+        let open = self.open.entry((order.partner().clone(), order.user_id().clone())).or_default();
+        if order.due_at().is_some() {
             open.insert(created);
         } else {
             open.remove(&created);
         }
-        if !self.purchases.contains_key(&id) {
+        if !self.orders.contains_key(&id) {
             self.created.insert(created);
-            self.requests.insert((purchase.partner.clone(), purchase.command.request_id.clone()), id);
+            self.requests.insert((order.partner().clone(), order.request_id().clone()), id);
         }
-        self.purchases.insert(id, purchase);
+        self.orders.insert(id, order);
     }
 
     pub(super) fn tell(&mut self, entries: impl IntoIterator<Item = Entry>) {
-        self.entries.extend(entries.into_iter().map(|entry| ((entry.purchase, entry.version), entry)));
+        self.entries.extend(entries.into_iter().map(|entry| ((entry.order, entry.version), entry)));
     }
 
     pub(super) fn draw(&mut self, pulls: Vec<Pull>) {
@@ -96,14 +112,14 @@ impl Shelf {
         }
     }
 
-    pub(super) fn list(&self, filter: &Filter) -> Vec<Purchase> {
+    pub(super) fn list(&self, filter: &Filter) -> Vec<AnyOrder> {
         if let (Some(partner), Some(request)) = (&filter.partner, &filter.request) {
             let row = self.by_request(partner, request).filter(|row| fits(filter, row));
             return row.into_iter().take(filter.limit as usize).cloned().collect();
         }
         let after = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = |places: &mut dyn Iterator<Item = &(Time, PurchaseId)>| {
-            let rows = places.map(|(_, id)| &self.purchases[id]).filter(|row| fits(filter, row));
+        let page = |places: &mut dyn Iterator<Item = &(Time, OrderId)>| {
+            let rows = places.map(|(_, id)| &self.orders[id]).filter(|row| fits(filter, row));
             rows.take(filter.limit as usize).cloned().collect()
         };
         match filter.oldest_first {
@@ -114,13 +130,13 @@ impl Shelf {
 
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::new();
-        for purchase in self.purchases.values() {
-            *counts.entry((purchase.partner.clone(), purchase.state.name())).or_default() += 1;
+        for order in self.orders.values() {
+            *counts.entry((order.partner().clone(), order.kind(), order.state())).or_default() += 1;
         }
         counts
     }
 
-    pub(super) fn entries(&self, id: PurchaseId) -> Vec<Entry> {
+    pub(super) fn entries(&self, id: OrderId) -> Vec<Entry> {
         self.entries.range((id, i64::MIN)..=(id, i64::MAX)).map(|(_, entry)| entry.clone()).collect()
     }
 
@@ -137,8 +153,42 @@ impl Shelf {
         drawn.map(|(_, purchase, position)| self.pulls[&(*purchase, *position)].clone()).collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Purchase> {
-        self.purchases.values()
+    pub(super) fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> SaleCase {
+        let wanted = |pull: &Pull| match target {
+            Target::Item(item) => pull.item.item_id == *item,
+            Target::Pull(id) => pull.id == *id,
+        };
+        let pulls: Vec<_> = self.pulls_of_user(partner, user).into_iter().filter(wanted).collect();
+        let item = match target {
+            Target::Item(item) => Some(item.clone()),
+            Target::Pull(_) => pulls.first().map(|pull| pull.item.item_id.clone()),
+        };
+        let Some(item) = item else { return SaleCase { pulls, ..SaleCase::default() } };
+        let held = |pull: &&Pull| pull.partner == *partner && pull.item.item_id == item;
+        let users: BTreeSet<_> =
+            self.pulls.values().filter(held).map(|pull| &pull.user_id).filter(|other| *other != user).collect();
+        let holders = users.into_iter().take(MOST_HOLDERS as usize + 1).cloned().collect();
+        let open = self.open.get(&(partner.clone(), user.clone())).into_iter().flatten();
+        let selling = open.filter_map(|(_, id)| selling(&self.orders[id]).cloned()).collect();
+        let sold = self.last_sales(partner, &item);
+        SaleCase { holders, under_way: self.seller(partner, &item), selling, pulls, sold }
+    }
+
+    /// Newest first.
+    fn last_sales(&self, partner: &PartnerId, item: &ItemId) -> Vec<SoldCopy> {
+        let pulls = self.pulls.values().filter(|pull| pull.partner == *partner && pull.item.item_id == *item);
+        let mut sales: Vec<_> = pulls.filter_map(|pull| Some((pull.sale?.at, pull))).collect();
+        sales.sort_by_key(|(sold_at, pull)| std::cmp::Reverse((*sold_at, pull.purchase, pull.position)));
+        let copy = |(sold_at, pull): (Time, &Pull)| SoldCopy {
+            user_id: pull.user_id.clone(),
+            purchased_at: pull.sight.purchased_at,
+            sold_at,
+        };
+        sales.into_iter().take(MOST_SALES as usize).map(copy).collect()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &AnyOrder> {
+        self.orders.values()
     }
 
     pub(super) fn all_pulls(&self) -> impl Iterator<Item = &Pull> {
@@ -154,12 +204,17 @@ impl Shelf {
     }
 }
 
-fn fits(filter: &Filter, row: &Purchase) -> bool {
-    let place = (row.created_at, row.id);
-    filter.partner.as_ref().is_none_or(|partner| *partner == row.partner)
-        && filter.state.is_none_or(|state| state == row.state.name())
-        && filter.user.as_ref().is_none_or(|user| *user == row.command.user_id)
-        && filter.request.as_ref().is_none_or(|request| *request == row.command.request_id)
-        && filter.created_before.is_none_or(|before| row.created_at < before)
+fn selling(order: &AnyOrder) -> Option<&ItemId> {
+    Some(&order.sellback()?.state.sale()?.item_id)
+}
+
+fn fits(filter: &Filter, row: &AnyOrder) -> bool {
+    let place = (row.created_at(), row.id());
+    filter.kind.is_none_or(|kind| kind == row.kind())
+        && filter.partner.as_ref().is_none_or(|partner| partner == row.partner())
+        && filter.state.is_none_or(|state| state == row.state())
+        && filter.user.as_ref().is_none_or(|user| user == row.user_id())
+        && filter.request.as_ref().is_none_or(|request| request == row.request_id())
+        && filter.created_before.is_none_or(|before| row.created_at() < before)
         && filter.after.is_none_or(|after| if filter.oldest_first { place > after } else { place < after })
 }

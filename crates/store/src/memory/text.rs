@@ -8,8 +8,10 @@ use clawback_domain::{
     event::Event,
     evidence::Evidence,
     item::Item,
+    order::AnyOrder,
     pause::Pause,
     purchase::{Purchase, State},
+    sellback::{self, Sellback},
     timeline::Entry,
 };
 use serde_json::Value;
@@ -27,12 +29,12 @@ fn check_all<'a>(texts: impl IntoIterator<Item = &'a String>) -> Clean {
 }
 
 pub(super) fn check_insertion(insertion: &Insertion) -> Clean {
-    check_purchase(&insertion.purchase)?;
+    check_order(&insertion.order)?;
     insertion.entries.iter().try_for_each(check_entry)
 }
 
 pub(super) fn check_change(change: &Change) -> Clean {
-    check_purchase(&change.after)?;
+    check_order(&change.after)?;
     change.fact.iter().try_for_each(check_fact)?;
     change.pulls.iter().try_for_each(|pull| check_item(&pull.item))?;
     change.event.iter().try_for_each(check_event)?;
@@ -44,7 +46,7 @@ pub(super) fn check_fact(fact: &Fact) -> Clean {
         Answer::Done { nfts, .. } => nfts.iter().try_for_each(check_item),
         Answer::Refused { message, .. } | Answer::Unauthorized { message } => check(message),
         Answer::NeverSent { why } | Answer::Unknown { why, .. } => check(why),
-        Answer::Busy { .. } => Ok(()),
+        Answer::Sold { .. } | Answer::Busy { .. } => Ok(()),
     }
 }
 
@@ -60,6 +62,25 @@ pub(super) fn check_letter(letter: &DeadLetter) -> Clean {
 
 pub(super) fn check_pause(pause: &Pause) -> Clean {
     check_all([&pause.by, &pause.reason].into_iter().chain(&pause.refused_key))
+}
+
+fn check_order(order: &AnyOrder) -> Clean {
+    match order {
+        AnyOrder::Purchase(purchase) => check_purchase(purchase),
+        AnyOrder::Sellback(sellback) => check_sellback(sellback),
+    }
+}
+
+fn check_sellback(sellback: &Sellback) -> Clean {
+    use sellback::State;
+    sellback.state.evidence().map_or(Ok(()), |evidence| check_all([&evidence.doubt, &evidence.verdict]))?;
+    match &sellback.state {
+        State::Accepted { waiting, .. } => check_all(waiting.as_ref().map(|waiting| &waiting.message)),
+        State::Reconciling(doubt) => check(&doubt.why),
+        State::Review(review) => check(&review.message),
+        State::Failed { failure, .. } => check(&failure.message),
+        State::Selling(_) | State::Sold(_) => Ok(()),
+    }
 }
 
 fn check_purchase(purchase: &Purchase) -> Clean {

@@ -5,24 +5,26 @@
 
 use std::time::Duration;
 
-use clawback_domain::{PartnerId, Time, purchase::StateName};
+use clawback_domain::{PartnerId, Time, order::StateName};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, QueryFilter, QueryResult, TransactionTrait, TryGetable, Value,
 };
 
-use super::{Sql, entity::unexplained::Column, failure::reading, json, purchases::all, unexplained::oldest_first};
+use super::{Sql, entity::unexplained::Column, failure::reading, json, orders::all, unexplained::oldest_first};
 use crate::{
     StoreError,
-    audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, Scope, Sums, UNSENT},
+    audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, SaleSums, Scope, Sums, UNSENT},
 };
 
 /// One statement may take longer here than on anybody's way, but not for ever.
 const PATIENCE: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = '10min'";
 
-const CALLED: &str = "('initiating', 'pending', 'reconciling', 'review', 'fulfilled')";
-const FINAL: &str = "('fulfilled', 'failed')";
-const ANNOUNCED: &str = "('fulfilled', 'failed', 'review')";
-const FINAL_EVENTS: &str = "('clawback.purchase.fulfilled', 'clawback.purchase.failed')";
+const CALLED: &str = "('initiating', 'selling', 'pending', 'reconciling', 'review', 'fulfilled', 'sold')";
+const FINAL: &str = "('fulfilled', 'sold', 'failed')";
+const ANNOUNCED: &str = "('fulfilled', 'sold', 'failed', 'review')";
+const FINAL_EVENTS: &str =
+    "('clawback.purchase.fulfilled', 'clawback.purchase.failed', 'clawback.sellback.completed', 'clawback.sellback.failed')";
+const PURCHASE: &str = "p.kind = 'purchase'";
 
 /// A kind of difference: the rows that have it, with `subject`, `place` (tells several of a subject apart), `partner` and what the
 /// finding tells. `$1` is since when, `$2` what is late.
@@ -70,7 +72,7 @@ impl Sql {
                 count(*) FILTER (WHERE p.state = 'failed') AS failed,
                 count(*) FILTER (WHERE p.state = 'review') AS review,
                 count(*) FILTER (WHERE p.state IN ('accepted', 'initiating', 'pending', 'reconciling')) AS open
-            FROM purchases p WHERE p.created_at >= $1 GROUP BY p.partner";
+            FROM orders p WHERE p.created_at >= $1 AND p.kind = 'purchase' GROUP BY p.partner";
         for row in self.rows(tx, states.into(), vec![since.into()]).await? {
             let sums = Sums {
                 accepted: count(&row, "accepted")?,
@@ -83,7 +85,7 @@ impl Sql {
             books.partners.insert(partner(&row)?, sums);
         }
         let attempts = "SELECT p.partner, count(*) AS attempts, count(*) FILTER (WHERE a.outcome = 'done') AS sessions
-            FROM attempts a JOIN purchases p ON p.id = a.purchase WHERE p.created_at >= $1 GROUP BY p.partner";
+            FROM attempts a JOIN orders p ON p.id = a.order_id WHERE p.created_at >= $1 AND p.kind = 'purchase' GROUP BY p.partner";
         for row in self.rows(tx, attempts.into(), vec![since.into()]).await? {
             let sums = books.partners.entry(partner(&row)?).or_default();
             (sums.attempts, sums.sessions) = (count(&row, "attempts")?, count(&row, "sessions")?);
@@ -92,7 +94,7 @@ impl Sql {
         let paid = "SELECT p.partner, count(*) AS paid, count(a.price) AS known,
                 CAST(coalesce(sum(a.price / 1000000), 0) AS bigint) AS whole,
                 CAST(coalesce(sum(a.price % 1000000), 0) AS bigint) AS millionths
-            FROM purchases p LEFT JOIN attempts a ON a.purchase = p.id AND a.number = p.attempts
+            FROM orders p LEFT JOIN attempts a ON a.order_id = p.id AND a.number = p.attempts
             WHERE p.created_at >= $1 AND (p.state = 'fulfilled' OR (p.session_id IS NOT NULL AND p.state <> 'failed'))
             GROUP BY p.partner";
         for row in self.rows(tx, paid.into(), vec![since.into()]).await? {
@@ -103,7 +105,7 @@ impl Sql {
         }
         let pulls = format!(
             "SELECT partner, count(*) AS pulls, count(price) AS priced, {whole} AS whole, {millionths} AS millionths
-            FROM (SELECT p.partner, {price} AS price FROM pulls d JOIN purchases p ON p.id = d.purchase
+            FROM (SELECT p.partner, {price} AS price FROM pulls d JOIN orders p ON p.id = d.purchase
                 WHERE p.created_at >= $1) AS priced_pulls GROUP BY partner"
         );
         for row in self.rows(tx, pulls, vec![since.into()]).await? {
@@ -111,6 +113,46 @@ impl Sql {
             (sums.pulls, sums.priced) = (count(&row, "pulls")?, count(&row, "priced")?);
             let (whole, millionths): (i64, i64) = (get(&row, "whole")?, get(&row, "millionths")?);
             sums.worth = i128::from(whole) * 1_000_000 + i128::from(millionths);
+        }
+        self.count_sales(tx, since, books).await
+    }
+
+    async fn count_sales(&self, tx: &DatabaseTransaction, since: Time, books: &mut Books) -> Result<(), StoreError> {
+        let (price, yes, whole, millionths) = match self.is_postgres() {
+            true => (
+                "CAST(CAST(p.detail AS json) ->> 'amount' AS numeric)",
+                "CAST(p.detail AS json) ->> 'estimated' = 'true'",
+                "CAST(coalesce(sum(trunc(price)), 0) AS bigint)",
+                "CAST(coalesce(sum((price - trunc(price)) * 1000000), 0) AS bigint)",
+            ),
+            false => (
+                "p.detail ->> 'amount'",
+                "p.detail ->> 'estimated'",
+                "coalesce(sum(CAST(price AS integer)), 0)",
+                "coalesce(sum(CAST(substr(substr(price, instr(price, '.') + 1) || '000000', 1, 6) AS integer)), 0)",
+            ),
+        };
+        let sales = format!(
+            "SELECT partner, count(*) AS accepted,
+                count(*) FILTER (WHERE state = 'sold') AS sold, count(*) FILTER (WHERE estimated) AS estimated,
+                count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'review') AS review,
+                count(*) FILTER (WHERE state IN ('accepted', 'selling', 'reconciling')) AS open,
+                {whole} AS whole, {millionths} AS millionths
+            FROM (SELECT p.partner, p.state, CASE WHEN p.state = 'sold' THEN {price} END AS price,
+                    CASE WHEN p.state = 'sold' THEN {yes} ELSE FALSE END AS estimated
+                FROM orders p WHERE p.created_at >= $1 AND p.kind = 'sellback') AS sellbacks GROUP BY partner"
+        );
+        for row in self.rows(tx, sales, vec![since.into()]).await? {
+            let (whole, millionths): (i64, i64) = (get(&row, "whole")?, get(&row, "millionths")?);
+            books.partners.entry(partner(&row)?).or_default().sellbacks = SaleSums {
+                accepted: count(&row, "accepted")?,
+                sold: count(&row, "sold")?,
+                estimated: count(&row, "estimated")?,
+                failed: count(&row, "failed")?,
+                review: count(&row, "review")?,
+                open: count(&row, "open")?,
+                brought: i128::from(whole) * 1_000_000 + i128::from(millionths),
+            };
         }
         Ok(())
     }
@@ -166,28 +208,28 @@ fn checks(postgres: bool) -> [Check; 9] {
         Check {
             code: "vanished",
             late: None,
-            rows: "SELECT t.purchase AS subject, CAST(0 AS bigint) AS place, CAST(NULL AS text) AS partner, t.at AS moment
+            rows: "SELECT t.order_id AS subject, CAST(0 AS bigint) AS place, CAST(NULL AS text) AS partner, t.at AS moment
                 FROM timeline t WHERE t.version = 1 AND t.at >= $1
-                AND NOT EXISTS (SELECT 1 FROM purchases p WHERE p.id = t.purchase)"
+                AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.id = t.order_id)"
                 .into(),
             finding: |row| Ok(Finding::Vanished { accepted_at: get(row, "moment")? }),
         },
         Check {
             code: "unknown_state",
             late: None,
-            rows: purchases("", &format!("p.state NOT IN ({states})")),
+            rows: orders("", &format!("p.state NOT IN ({states})")),
             finding: |row| Ok(Finding::UnknownState { state: get(row, "state")? }),
         },
         Check {
             code: "never_due",
             late: None,
-            rows: purchases("", &format!("p.due_at IS NULL AND p.state NOT IN {FINAL}")),
+            rows: orders("", &format!("p.due_at IS NULL AND p.state NOT IN {FINAL}")),
             finding: |row| Ok(Finding::NeverDue { state: get(row, "state")? }),
         },
         Check {
             code: "overdue",
             late: Some(OVERDUE),
-            rows: purchases(", p.due_at", &format!("p.due_at < $2 AND p.state NOT IN {FINAL}")),
+            rows: orders(", p.due_at", &format!("p.due_at < $2 AND p.state NOT IN {FINAL}")),
             finding: |row| Ok(Finding::Overdue { state: get(row, "state")?, due_at: get(row, "due_at")? }),
         },
         Check {
@@ -195,7 +237,7 @@ fn checks(postgres: bool) -> [Check; 9] {
             late: None,
             rows: with(
                 "p.attempts AS counted, count(a.token) AS stored",
-                "attempts a ON a.purchase = p.id",
+                "attempts a ON a.order_id = p.id",
                 &format!("count(a.token) <> p.attempts OR (p.attempts = 0 AND p.state IN {CALLED})"),
             ),
             finding: |row| {
@@ -209,7 +251,7 @@ fn checks(postgres: bool) -> [Check; 9] {
             // What was recovered without a session has found its own: it was proven to have bought once.
             rows: format!(
                 "SELECT p.id AS subject, a.number AS place, p.partner, {session} AS session, p.session_id AS known
-                FROM attempts a JOIN purchases p ON p.id = a.purchase
+                FROM attempts a JOIN orders p ON p.id = a.order_id
                 WHERE p.created_at >= $1 AND a.outcome = 'done' AND (p.session_id <> {session}
                     OR (p.session_id IS NULL AND p.state = 'failed'))",
                 session = json("a.answer", "session")
@@ -226,7 +268,7 @@ fn checks(postgres: bool) -> [Check; 9] {
                 "p.amount, count(d.position) AS drawn",
                 "pulls d ON d.partner = p.partner AND d.user_id = p.user_id AND d.purchase = p.id",
                 &format!(
-                    "count(d.position) <> CASE p.state WHEN 'fulfilled' THEN p.amount ELSE 0 END
+                    "{PURCHASE} AND count(d.position) <> CASE p.state WHEN 'fulfilled' THEN p.amount ELSE 0 END
                     AND NOT (p.state = 'fulfilled' AND count(d.position) > 0
                         AND coalesce({recovered} = {yes}, FALSE) AND {evidence} IS NOT NULL)",
                     recovered = json("p.detail", "recovered"),
@@ -243,7 +285,8 @@ fn checks(postgres: bool) -> [Check; 9] {
             late: None,
             rows: {
                 let finals = format!("count(e.position) FILTER (WHERE e.kind IN {FINAL_EVENTS})");
-                let says = "e.sequence = p.sequence AND e.kind = 'clawback.purchase.' || p.state";
+                let says = "e.sequence = p.sequence
+                    AND e.kind = 'clawback.' || p.kind || '.' || CASE p.state WHEN 'sold' THEN 'completed' ELSE p.state END";
                 let last = format!("count(e.position) FILTER (WHERE {says})");
                 with(
                     &format!("p.sequence, count(e.position) AS stored, {finals} AS finals, {last} AS last"),
@@ -268,7 +311,7 @@ fn checks(postgres: bool) -> [Check; 9] {
             code: "unsent",
             late: Some(UNSENT),
             rows: "SELECT e.subject, e.sequence AS place, e.partner, e.kind, e.time AS moment
-                FROM events e LEFT JOIN purchases p ON p.id = e.subject
+                FROM events e LEFT JOIN orders p ON p.id = e.subject
                 WHERE e.sent_at IS NULL AND e.time < $2 AND coalesce(p.created_at, e.time) >= $1"
                 .into(),
             finding: |row| {
@@ -278,19 +321,19 @@ fn checks(postgres: bool) -> [Check; 9] {
     ]
 }
 
-/// Purchases that are so.
-fn purchases(columns: &str, are: &str) -> String {
+/// Orders that are so.
+fn orders(columns: &str, are: &str) -> String {
     format!(
         "SELECT p.id AS subject, CAST(0 AS bigint) AS place, p.partner, p.state{columns}
-        FROM purchases p WHERE p.created_at >= $1 AND {are}"
+        FROM orders p WHERE p.created_at >= $1 AND {are}"
     )
 }
 
-/// Purchases of which that many rows hang that it cannot be right.
+/// Orders of which that many rows hang that it cannot be right.
 fn with(columns: &str, rows: &str, wrong: &str) -> String {
     format!(
         "SELECT p.id AS subject, CAST(0 AS bigint) AS place, p.partner, p.state, {columns}
-        FROM purchases p LEFT JOIN {rows} WHERE p.created_at >= $1 GROUP BY p.id HAVING {wrong}"
+        FROM orders p LEFT JOIN {rows} WHERE p.created_at >= $1 GROUP BY p.id HAVING {wrong}"
     )
 }
 

@@ -10,9 +10,8 @@ use std::{
 };
 
 use clawback_domain::{
-    AttemptToken, PartnerId, PurchaseId, UserId,
+    AttemptToken, OrderId, PartnerId, UserId,
     change::{Change, Fact, Insertion},
-    purchase::Purchase,
 };
 
 use crate::{Draft, Sent};
@@ -35,7 +34,7 @@ pub enum Write {
 /// What one write may hold only once in a batch. Marks of events are no keys: the first mark stands, within a batch too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Purchase(PurchaseId),
+    Order(OrderId),
     Attempt(AttemptToken),
     Case(PartnerId, UserId),
 }
@@ -44,23 +43,23 @@ impl Write {
     fn keys(&self) -> impl Iterator<Item = Key> {
         let of_change = |change: &Change| {
             let (begun, answered) = (change.attempt.map(|attempt| attempt.token), change.fact.as_ref().map(|fact| fact.token));
-            (Some(change.after.id), begun, answered)
+            (Some(change.after.id()), begun, answered)
         };
-        let (purchase, begun, answered) = match self {
-            Write::Insert(insertion) => (Some(insertion.purchase.id), insertion.attempt.map(|attempt| attempt.token), None),
+        let (order, begun, answered) = match self {
+            Write::Insert(insertion) => (Some(insertion.order.id()), insertion.attempt.map(|attempt| attempt.token), None),
             Write::Draft(draft) => draft.look(of_change),
             Write::Apply(change) => of_change(change),
             Write::Fact(fact) => (None, None, Some(fact.token)),
             Write::Sent(_) => (None, None, None),
         };
-        purchase.map(Key::Purchase).into_iter().chain([begun, answered].into_iter().flatten().map(Key::Attempt))
+        order.map(Key::Order).into_iter().chain([begun, answered].into_iter().flatten().map(Key::Attempt))
     }
 
     /// The case of its ruling, once nothing joins it any more.
     fn case(&self) -> Option<Key> {
         let Write::Apply(change) = self else { return None };
-        let Purchase { partner, command, .. } = &change.after;
-        change.ruling.map(|_| Key::Case(partner.clone(), command.user_id.clone()))
+        let after = &change.after;
+        change.ruling.map(|_| Key::Case(after.partner().clone(), after.user_id().clone()))
     }
 
     fn close(&mut self) {
@@ -75,7 +74,7 @@ impl Write {
         if self.keys().filter(|key| !touched.insert(key.clone())).count() > 0 {
             return false;
         }
-        // Whatever joins a draft is of the same purchase and its attempts, but it may bring a ruling: so that is asked last.
+        // Whatever joins a draft is of the same order and its attempts, but it may bring a ruling: so that is asked last.
         self.close();
         self.case().is_none_or(|case| touched.insert(case))
     }
@@ -119,7 +118,7 @@ mod tests {
         answer::Answer,
         change::Ruling,
         command::PurchaseCommand,
-        purchase::{Decision, Happened, HappenedName, Rules, decide},
+        purchase::{Decision, Happened, HappenedName, Purchase, Rules, decide},
         trace::TraceContext,
     };
     use uuid::Uuid;
@@ -197,7 +196,7 @@ mod tests {
         let writes: Vec<_> = ["r-0", "r-1"].map(|request| draft(request, "user-1", None)).into();
         for write in &writes {
             let Write::Draft(draft) = write else { unreachable!("it is a draft") };
-            let request = draft.look(|change| change.after.command.request_id.clone());
+            let request = draft.look(|change| change.after.request_id().clone());
             draft.open().expect("nothing has taken it").join(change(request.as_str(), "user-1", RULING));
         }
         assert_eq!(batches(writes), [[0], [1]]);

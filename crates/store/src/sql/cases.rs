@@ -6,6 +6,8 @@ use clawback_domain::{
     PartnerId, PurchaseId, Time, UserId,
     change::Change,
     evidence::{Case, MOST_OPEN, MOST_UNEXPLAINED, Open, Unexplained},
+    order::{AnyOrder, Machine},
+    pause::CommandKind,
     purchase::Purchase,
 };
 use sea_orm::{
@@ -16,15 +18,15 @@ use uuid::Uuid;
 
 use super::{
     Sql,
-    entity::{attempts, cases, pulls, purchases},
+    entity::{attempts, cases, orders, pulls},
     failure::reading,
-    purchases::{all, pulls_of_user},
+    orders::{all, pulls_of_user},
     statement::{Bulk, Cell, Kind, Rows},
     unexplained,
 };
 use crate::{AttemptRecord, StoreError};
 
-const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+pub(super) const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 impl Sql {
     /// One snapshot: without it, a purchase that is fulfilled meanwhile could be missing both here and among the pulls.
@@ -35,7 +37,8 @@ impl Sql {
         }
         let key = (partner.as_str().to_owned(), user.as_str().to_owned());
         let ruled = cases::Entity::find_by_id(key).one(&tx).await.map_err(reading)?;
-        let mut purchases: Vec<Purchase> = all(open(partner, user, MOST_OPEN + 1).all(&tx).await)?;
+        let orders: Vec<AnyOrder> = all(open(partner, user, MOST_OPEN + 1).all(&tx).await)?;
+        let mut purchases: Vec<Purchase> = orders.into_iter().filter_map(Machine::of).collect();
         let truncated = purchases.len() > MOST_OPEN as usize;
         purchases.truncate(MOST_OPEN as usize);
         let mut attempts = attempts_of_open(&tx, partner, user).await?;
@@ -60,13 +63,14 @@ impl Sql {
     }
 }
 
-/// Oldest first.
-fn open(partner: &PartnerId, user: &UserId, limit: u32) -> Select<purchases::Entity> {
-    use purchases::Column as C;
-    purchases::Entity::find()
+/// Open purchases, oldest first.
+fn open(partner: &PartnerId, user: &UserId, limit: u32) -> Select<orders::Entity> {
+    use orders::Column as C;
+    orders::Entity::find()
         .filter(C::Partner.eq(partner.as_str()))
         .filter(C::UserId.eq(user.as_str()))
         .filter(C::LookAt.is_not_null())
+        .filter(C::Kind.eq(CommandKind::Purchase.as_str()))
         .order_by(C::CreatedAt, Order::Asc)
         .order_by(C::Id, Order::Asc)
         .limit(u64::from(limit))
@@ -77,15 +81,15 @@ async fn attempts_of_open(
     partner: &PartnerId,
     user: &UserId,
 ) -> Result<BTreeMap<PurchaseId, Vec<AttemptRecord>>, StoreError> {
-    let ids = open(partner, user, MOST_OPEN).select_only().column(purchases::Column::Id).into_query();
+    let ids = open(partner, user, MOST_OPEN).select_only().column(orders::Column::Id).into_query();
     let rows = attempts::Entity::find()
-        .filter(attempts::Column::Purchase.in_subquery(ids))
-        .order_by(attempts::Column::Purchase, Order::Asc)
+        .filter(attempts::Column::OrderId.in_subquery(ids))
+        .order_by(attempts::Column::OrderId, Order::Asc)
         .order_by(attempts::Column::Number, Order::Asc)
         .all(db);
     let mut attempts = BTreeMap::<_, Vec<AttemptRecord>>::new();
     for record in all::<_, AttemptRecord>(rows.await)? {
-        attempts.entry(record.purchase).or_default().push(record);
+        attempts.entry(record.order).or_default().push(record);
     }
     Ok(attempts)
 }
@@ -98,8 +102,8 @@ async fn first_calls(
 ) -> Result<BTreeMap<PurchaseId, Time>, StoreError> {
     use attempts::Column as C;
     let drawn = pulls_of_user(partner, user).select_only().column(pulls::Column::Purchase).into_query();
-    let first = attempts::Entity::find().select_only().columns([C::Purchase, C::StartedAt]).filter(C::Number.eq(1));
-    let calls = first.filter(C::Purchase.in_subquery(drawn)).into_tuple::<(Uuid, Time)>().all(db).await;
+    let first = attempts::Entity::find().select_only().columns([C::OrderId, C::StartedAt]).filter(C::Number.eq(1));
+    let calls = first.filter(C::OrderId.in_subquery(drawn)).into_tuple::<(Uuid, Time)>().all(db).await;
     Ok(calls.map_err(reading)?.into_iter().map(|(purchase, at)| (PurchaseId(purchase), at)).collect())
 }
 
@@ -128,15 +132,15 @@ pub static RULINGS: Bulk = Bulk {
 /// In order of user.
 pub fn ruling_rows<'a>(changes: impl Iterator<Item = &'a Change>) -> Rows<'a> {
     let mut rulings: Vec<_> = changes.filter_map(|change| Some((&change.after, change.ruling?))).collect();
-    rulings.sort_unstable_by_key(|(after, _)| (&after.partner, &after.command.user_id));
+    rulings.sort_unstable_by_key(|(after, _)| (after.partner(), after.user_id()));
     let mut rows = Rows::new(&RULINGS);
     for (after, ruling) in rulings {
         rows.push([
-            Cell::text(after.partner.as_str()),
-            Cell::text(after.command.user_id.as_str()),
+            Cell::text(after.partner().as_str()),
+            Cell::text(after.user_id().as_str()),
             Cell::BigInt(ruling.case),
-            Cell::id(after.id.0),
-            Cell::Time(ruling.retried.then_some(after.updated_at)),
+            Cell::id(after.id().0),
+            Cell::Time(ruling.retried.then_some(after.updated_at())),
         ]);
     }
     rows

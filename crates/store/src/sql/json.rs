@@ -10,13 +10,18 @@ use clawback_domain::{
     answer::Answer,
     evidence::Evidence,
     item::Item,
-    purchase::{Attempt, Fulfilled, Pending, Reconciling, Review, State, StateName},
+    order::{Attempt, StateName},
+    purchase::{Fulfilled, Pending, Reconciling, Review, State},
     reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting},
 };
 use sea_orm::sqlx;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::StoreError;
+
+mod sale;
+
+pub use sale::{sale, sale_columns};
 
 /// # Errors
 /// A NUL inside: no store takes one, whether its database would or not.
@@ -80,7 +85,9 @@ pub fn state(name: &str, waiting: Option<&str>, session: Option<&str>, detail: O
     let needed = || detail.ok_or_else(|| corrupt("detail", &"is missing"));
     let its_session = || session.clone().ok_or_else(|| corrupt("session_id", &"is missing"));
     Ok(match name {
-        StateName::Accepted => State::Accepted { waiting: waiting.map(|code| read_waiting(code, needed()?)).transpose()? },
+        StateName::Accepted => {
+            State::Accepted { waiting: waiting.map(|code| read_waiting(code, read("detail", needed()?)?)).transpose()? }
+        }
         StateName::Initiating => State::Initiating(read::<AttemptRow>("detail", needed()?)?.into()),
         StateName::Pending => {
             let PendingRow { since, polls, cancelled } = read("detail", needed()?)?;
@@ -102,12 +109,13 @@ pub fn state(name: &str, waiting: Option<&str>, session: Option<&str>, detail: O
             let FailedRow { failure, evidence } = read("detail", needed()?)?;
             State::Failed { failure, session, evidence }
         }
+        StateName::Selling | StateName::Sold => return Err(corrupt("state", &"is a sellback's")),
     })
 }
 
-fn read_waiting(code: &str, detail: &str) -> Result<Waiting, StoreError> {
+pub(super) fn read_waiting(code: &str, row: WaitingRow) -> Result<Waiting, StoreError> {
     let code = WaitCode::parse(code).ok_or_else(|| corrupt("waiting_code", &code))?;
-    let WaitingRow { message, until } = read("detail", detail)?;
+    let WaitingRow { message, until } = row;
     Ok(Waiting { code, message, until })
 }
 
@@ -116,7 +124,7 @@ pub fn corrupt(column: &str, why: &dyn std::fmt::Display) -> StoreError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WaitingRow {
+pub(super) struct WaitingRow {
     message: String,
     until: Option<Time>,
 }
@@ -128,7 +136,7 @@ impl From<&Waiting> for WaitingRow {
 }
 
 #[derive(Serialize, Deserialize)]
-struct AttemptRow {
+pub(super) struct AttemptRow {
     number: u32,
     token: AttemptToken,
     started_at: Time,
@@ -245,6 +253,7 @@ struct FailedRow {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum AnswerRow {
     Done { session: SessionId, nfts: Vec<Item> },
+    Sold { amount: Option<Money> },
     Refused { code: FailureCode, message: String, status: u16 },
     Unauthorized { message: String },
     Busy { retry_after: Option<Duration> },
@@ -256,6 +265,7 @@ pub fn answer_text(answer: &Answer) -> Result<String, sqlx::Error> {
     let answer = answer.clone();
     write(&match answer {
         Answer::Done { session, nfts } => AnswerRow::Done { session, nfts },
+        Answer::Sold { amount } => AnswerRow::Sold { amount },
         Answer::Refused { code, message, status } => AnswerRow::Refused { code, message, status },
         Answer::Unauthorized { message } => AnswerRow::Unauthorized { message },
         Answer::Busy { retry_after } => AnswerRow::Busy { retry_after },
@@ -267,6 +277,7 @@ pub fn answer_text(answer: &Answer) -> Result<String, sqlx::Error> {
 pub fn answer(text: &str) -> Result<Answer, StoreError> {
     Ok(match read("answer", text)? {
         AnswerRow::Done { session, nfts } => Answer::Done { session, nfts },
+        AnswerRow::Sold { amount } => Answer::Sold { amount },
         AnswerRow::Refused { code, message, status } => Answer::Refused { code, message, status },
         AnswerRow::Unauthorized { message } => Answer::Unauthorized { message },
         AnswerRow::Busy { retry_after } => Answer::Busy { retry_after },

@@ -2,7 +2,7 @@
 //!
 //! The way of a purchase goes through [`group_commit`]: [`batch`] says who shares a transaction, [`write`](mod@write) turns a batch
 //! into statements, [`statement`] speaks both dialects, [`failure`] says what an error means. Everything rarer goes its own way:
-//! [`purchases`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`unexplained`] what
+//! [`orders`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`unexplained`] what
 //! unknown outcomes are settled with, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state carries, [`migration`] the
 //! schema, [`connect`](mod@connect) the connections and their measured options.
 
@@ -18,10 +18,11 @@ mod json;
 mod letters;
 mod looks;
 mod migration;
+mod orders;
 mod pauses;
 #[cfg(test)]
 mod plans;
-mod purchases;
+mod sales;
 mod schema;
 mod statement;
 mod unexplained;
@@ -32,16 +33,18 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::Utc;
 use clawback_domain::{
-    AttemptToken, DeadLetterId, EventId, PartnerId, PurchaseId, SessionId, Time, UserId,
+    AttemptToken, DeadLetterId, EventId, OrderId, PartnerId, PurchaseId, SessionId, Time, UserId,
     answer::Answer,
     change::{Fact, Insertion},
     clock::micros,
+    command::Target,
     event::Event,
     evidence::{Case, Sightings, Unexplained},
     item::Pull,
+    order::AnyOrder,
     pause::{Pause, PauseScope},
-    purchase::Purchase,
     reason::WaitCode,
+    sellback::SaleCase,
     timeline::Entry,
 };
 use parking_lot::Mutex;
@@ -150,12 +153,12 @@ impl Sql {
 #[async_trait]
 impl Store for Sql {
     async fn insert(&self, insertion: Insertion) -> Result<Inserted, StoreError> {
-        let id = insertion.purchase.id;
+        let id = insertion.order.id();
         if self.enqueue(Write::Insert(Box::new(insertion))).await? != Done::Taken {
             return Ok(Inserted::New);
         }
         let gone = || StoreError::Unavailable("the row that had the key is gone".into());
-        Ok(Inserted::Exists(Box::new(self.purchase(id).await?.ok_or_else(gone)?)))
+        Ok(Inserted::Exists(Box::new(self.find_order(id).await?.ok_or_else(gone)?)))
     }
 
     async fn apply_draft(&self, draft: Arc<Draft>) -> Result<Applied, StoreError> {
@@ -178,19 +181,19 @@ impl Store for Sql {
         self.record_fact(Fact { token, answer: Answer::Done { session, nfts: Vec::new() }, at }).await
     }
 
-    async fn purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError> {
-        self.find_purchase(id).await
+    async fn order(&self, id: OrderId) -> Result<Option<AnyOrder>, StoreError> {
+        self.find_order(id).await
     }
 
-    async fn purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
-        self.list_purchases(filter).await
+    async fn orders(&self, filter: Filter) -> Result<Vec<AnyOrder>, StoreError> {
+        self.list_orders(filter).await
     }
 
-    async fn attempts(&self, id: PurchaseId) -> Result<Vec<AttemptRecord>, StoreError> {
+    async fn attempts(&self, id: OrderId) -> Result<Vec<AttemptRecord>, StoreError> {
         self.find_attempts(id).await
     }
 
-    async fn timeline(&self, id: PurchaseId) -> Result<Vec<Entry>, StoreError> {
+    async fn timeline(&self, id: OrderId) -> Result<Vec<Entry>, StoreError> {
         self.find_timeline(id).await
     }
 
@@ -206,6 +209,10 @@ impl Store for Sql {
         self.find_case(partner, user).await
     }
 
+    async fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> Result<SaleCase, StoreError> {
+        self.find_sale_case(partner, user, target).await
+    }
+
     async fn unexplained(
         &self,
         partner: Option<&PartnerId>,
@@ -216,7 +223,7 @@ impl Store for Sql {
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        self.count_purchases().await
+        self.count_orders().await
     }
 
     async fn audit(&self, scope: Scope) -> Result<Books, StoreError> {
@@ -236,11 +243,11 @@ impl Store for Sql {
     }
 
     async fn claim_due(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {
-        self.claim_purchases(now, limit, except).await
+        self.claim_orders(now, limit, except).await
     }
 
     async fn lift(&self, scope: &PauseScope, codes: &[WaitCode], now: Time, rate: u32) -> Result<u64, StoreError> {
-        self.lift_purchases(scope, codes, now, rate).await
+        self.lift_orders(scope, codes, now, rate).await
     }
 
     async fn claim_unsent(&self, now: Time, limit: u32, again: Duration) -> Result<Vec<StoredEvent>, StoreError> {

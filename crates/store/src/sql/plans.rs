@@ -1,7 +1,8 @@
 //! How SQLite executes statements over many rows. PostgreSQL has tests of its own, on a server.
 
+use clawback_domain::{ItemId, PartnerId, UserId};
 use sea_orm::{
-    DatabaseConnection,
+    DatabaseConnection, DbBackend, QueryTrait,
     sqlx::{self, AssertSqlSafe, Row},
 };
 use tempfile::TempDir;
@@ -10,23 +11,25 @@ use super::{
     cases::RULINGS,
     connect::{self, Options},
     looks::LOOKS,
-    purchases::LIFTS,
-    schema,
+    orders::LIFTS,
+    sales, schema,
     statement::{Bulk, MOST_ROWS, values_text},
     unexplained::{EXPLAINED, KNOWN, ORPHANED},
-    write::{CHANGES, FACTS, MARKS},
+    write::{CHANGES, FACTS, MARKS, SALE_CHANGES, SALES},
 };
 
 /// Whatever the number of rows: some hundred are enough for SQLite to prefer going through the table.
 #[tokio::test]
 async fn no_statement_goes_through_a_whole_table_on_sqlite() {
     let (_folder, db) = empty().await;
-    let statements: [(&str, &Bulk); 9] = [
+    let statements: [(&str, &Bulk); 11] = [
         ("attempts", &FACTS),
-        ("purchases", &CHANGES),
+        ("orders", &CHANGES),
+        ("orders", &SALE_CHANGES),
+        ("pulls", &SALES),
         ("events", &MARKS),
         ("cases", &RULINGS),
-        ("purchases", &LIFTS),
+        ("orders", &LIFTS),
         ("pulls", &LOOKS),
         ("unexplained", &ORPHANED),
         ("unexplained", &KNOWN),
@@ -39,6 +42,27 @@ async fn no_statement_goes_through_a_whole_table_on_sqlite() {
             assert!(plan.iter().any(|step| step.starts_with(&search)), "{table}, {rows} rows: {plan:?}");
             assert!(!plan.contains(&format!("SCAN {table}")), "{table}, {rows} rows: {plan:?}");
         }
+    }
+}
+
+/// The questions of a sale's case, as they are asked.
+#[tokio::test]
+async fn what_bears_on_a_sale_is_found_by_indexes_on_sqlite() {
+    let (_folder, db) = empty().await;
+    let (partner, user) = (PartnerId::new("acme").expect("a partner"), UserId::new("user").expect("a user"));
+    let item = ItemId::new("item").expect("an item");
+    let questions = [
+        ("pulls USING INDEX pulls_of_item", sales::holding(&partner, &user, &item).build(DbBackend::Sqlite)),
+        ("pulls USING INDEX pulls_of_item", sales::latest(&partner, &item).build(DbBackend::Sqlite)),
+        ("orders USING INDEX orders_open_of_user", sales::unsettled(&partner, &user).build(DbBackend::Sqlite)),
+        ("orders USING INDEX orders_selling", sales::seller(&partner, &item).build(DbBackend::Sqlite)),
+    ];
+    for (through, question) in questions {
+        let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")));
+        let steps = explain.fetch_all(db.get_sqlite_connection_pool()).await.expect("it can be explained");
+        let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+        let search = format!("SEARCH {through} ");
+        assert!(steps.iter().any(|step| step.starts_with(&search)), "{question}: {steps:?}");
     }
 }
 

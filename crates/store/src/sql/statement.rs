@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{events::EVENTS_IN_ORDER, json};
 
-/// The most rows of one statement: SQLite binds at most 32,766 values, and the widest row has 23.
+/// The most rows of one statement: SQLite binds at most 32,766 values, and the widest row has 24.
 pub const MOST_ROWS: usize = 1024;
 
 /// The most bytes of one statement on an encrypted connection. TLS cuts a message into records of 16 KiB, each is a write of its own,

@@ -11,7 +11,7 @@ use super::{
     entity::unexplained::{Column, Entity},
     failure::Failure,
     json,
-    purchases::all,
+    orders::all,
     statement::{Bulk, Cell, Kind, Rows},
 };
 use crate::{StoreError, unexplained};

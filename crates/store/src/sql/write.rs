@@ -1,10 +1,13 @@
 //! A batch as statements: first what decides (rulings, then facts, inserts, transitions, marks), then what hangs on those rows that
 //! were really inserted or changed. Nothing of a caller that lost its row, or its ruling, is written but its fact.
 //!
+//! What a sellback gives away is marked after its row was changed, and only then.
+//!
 //! Every statement goes through its rows in id order and tables come in the same order in every transaction, so that two batches
 //! that meet wait for each other instead of deadlocking.
 
 mod purchases;
+mod sellbacks;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +17,7 @@ use clawback_domain::{
     clock::after,
     event::Event,
     item::Pull,
-    purchase::Attempt,
+    order::{AnyOrder, Attempt},
     timeline::Entry,
 };
 use sea_orm::sqlx;
@@ -29,6 +32,8 @@ use super::{
 use crate::{FIRST_LOOK, Sent};
 pub use purchases::CHANGES;
 use purchases::{INSERTIONS, change_rows, insertion_rows};
+pub use sellbacks::{SALE_CHANGES, SALES};
+use sellbacks::{SALE_INSERTIONS, sale_change_rows, sale_insertion_rows, sold_rows};
 
 type Written<T> = Result<T, sqlx::Error>;
 
@@ -46,27 +51,36 @@ pub enum Done {
 /// Executes all of `writes`; the results are in the same order. Nothing stands before the transaction is committed.
 pub async fn write(tx: &mut Tx<'_>, writes: &[&Write]) -> Written<Vec<Done>> {
     let upheld = tx.ids(&RULINGS, ruling_rows(writes.iter().filter_map(|write| change(write)))).await?;
-    let fits = |change: &&Change| change.ruling.is_none() || upheld.contains(&change.after.id.0);
+    let fits = |change: &&Change| change.ruling.is_none() || upheld.contains(&change.after.id().0);
     let facts = writes.iter().filter_map(|write| match write {
         Write::Apply(change) => change.fact.as_ref(),
         Write::Fact(fact) => Some(&**fact),
         Write::Insert(_) | Write::Sent(_) | Write::Draft(_) => None,
     });
+    let new = || writes.iter().filter_map(|write| insertion(write)).map(|insertion| &insertion.order);
+    let moved = || writes.iter().filter_map(|write| change(write)).filter(fits).map(|change| &change.after);
     let rows = [
         (&FACTS, fact_rows(facts)?),
-        (&INSERTIONS, insertion_rows(writes.iter().filter_map(|write| insertion(write)).map(|insertion| &insertion.purchase))?),
-        (&CHANGES, change_rows(writes.iter().filter_map(|write| change(write)).filter(fits).map(|change| &change.after))?),
+        (&INSERTIONS, insertion_rows(new().filter_map(AnyOrder::purchase))?),
+        (&SALE_INSERTIONS, sale_insertion_rows(new().filter_map(AnyOrder::sellback))?),
+        (&CHANGES, change_rows(moved().filter_map(AnyOrder::purchase))?),
+        (&SALE_CHANGES, sale_change_rows(moved().filter_map(AnyOrder::sellback))?),
         (&MARKS, mark_rows(writes)),
     ];
-    let [_, inserted, changed, _] = tx.together(rows).await?;
+    let [_, mut inserted, new_sales, mut changed, moved_sales, _] = tx.together(rows).await?;
+    inserted.extend(new_sales);
+    changed.extend(moved_sales);
+    let sold =
+        sold_rows(writes.iter().filter_map(|write| change(write)).filter(|change| changed.contains(&change.after.id().0)));
+    tx.ids(&SALES, sold).await?;
     let standing = Standing::new(writes, &inserted, &changed);
     if !standing.is_empty() {
         tx.only_insert().await?;
         tx.together(standing.rows()?).await?;
     }
     let done = |write: &&Write| match write {
-        Write::Insert(insertion) if !inserted.contains(&insertion.purchase.id.0) => Done::Taken,
-        Write::Apply(change) if !changed.contains(&change.after.id.0) => Done::Lost,
+        Write::Insert(insertion) if !inserted.contains(&insertion.order.id().0) => Done::Taken,
+        Write::Apply(change) if !changed.contains(&change.after.id().0) => Done::Lost,
         Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) => Done::Written,
         Write::Draft(_) => unreachable!("a batch is closed before it is written"),
     };
@@ -94,12 +108,12 @@ impl<'a> Standing<'a> {
         let mut standing = Self { attempts: Vec::new(), events: Vec::new(), pulls: Vec::new(), entries: Vec::new() };
         for write in writes {
             match write {
-                Write::Insert(insertion) if inserted.contains(&insertion.purchase.id.0) => {
-                    standing.attempts.extend(insertion.attempt.iter().map(|attempt| (insertion.purchase.id.0, attempt)));
+                Write::Insert(insertion) if inserted.contains(&insertion.order.id().0) => {
+                    standing.attempts.extend(insertion.attempt.iter().map(|attempt| (insertion.order.id().0, attempt)));
                     standing.entries.extend(&insertion.entries);
                 }
-                Write::Apply(change) if changed.contains(&change.after.id.0) => {
-                    standing.attempts.extend(change.attempt.iter().map(|attempt| (change.after.id.0, attempt)));
+                Write::Apply(change) if changed.contains(&change.after.id().0) => {
+                    standing.attempts.extend(change.attempt.iter().map(|attempt| (change.after.id().0, attempt)));
                     standing.events.extend(&change.event);
                     standing.pulls.extend(&change.pulls);
                     standing.entries.extend(&change.entry);
@@ -145,15 +159,15 @@ fn fact_rows<'a>(facts: impl Iterator<Item = &'a Fact>) -> Written<Rows<'a>> {
 static ATTEMPTS: Bulk = Bulk {
     columns: &[
         ("token", Kind::Uuid),
-        ("purchase", Kind::Uuid),
+        ("order_id", Kind::Uuid),
         ("number", Kind::BigInt),
         ("started_at", Kind::Time),
         ("send_by", Kind::Time),
         ("deadline", Kind::Time),
         ("price", Kind::BigInt),
     ],
-    then: "INSERT INTO attempts (token, purchase, number, started_at, send_by, deadline, price)
-        SELECT n_token, n_purchase, n_number, n_started_at, n_send_by, n_deadline, n_price FROM v",
+    then: "INSERT INTO attempts (token, order_id, number, started_at, send_by, deadline, price)
+        SELECT n_token, n_order_id, n_number, n_started_at, n_send_by, n_deadline, n_price FROM v",
     returns: false,
 };
 
@@ -222,10 +236,11 @@ static PULLS: Bulk = Bulk {
         ("partner", Kind::Text),
         ("user_id", Kind::Text),
         ("pack_id", Kind::Text),
+        ("item_id", Kind::Text),
         ("item", Kind::Text),
     ],
-    then: "INSERT INTO pulls (id, purchase, position, created_at, expiry_known, partner, user_id, pack_id, item)
-        SELECT n_id, n_purchase, n_position, n_created_at, FALSE, n_partner, n_user_id, n_pack_id, n_item FROM v",
+    then: "INSERT INTO pulls (id, purchase, position, created_at, expiry_known, partner, user_id, pack_id, item_id, item)
+        SELECT n_id, n_purchase, n_position, n_created_at, FALSE, n_partner, n_user_id, n_pack_id, n_item_id, n_item FROM v",
     returns: false,
 };
 
@@ -240,6 +255,7 @@ fn pull_rows<'a>(pulls: &[&'a Pull]) -> Written<Rows<'a>> {
             Cell::text(pull.partner.as_str()),
             Cell::text(pull.user_id.as_str()),
             Cell::text(pull.pack_id.as_str()),
+            Cell::text(pull.item.item_id.as_str()),
             Cell::owned(Some(json::write(&pull.item)?)),
         ]);
     }
@@ -248,7 +264,7 @@ fn pull_rows<'a>(pulls: &[&'a Pull]) -> Written<Rows<'a>> {
 
 static ENTRIES: Bulk = Bulk {
     columns: &[
-        ("purchase", Kind::Uuid),
+        ("order_id", Kind::Uuid),
         ("version", Kind::BigInt),
         ("at", Kind::Time),
         ("what", Kind::Text),
@@ -257,8 +273,8 @@ static ENTRIES: Bulk = Bulk {
         ("note", Kind::Text),
         ("person", Kind::Text),
     ],
-    then: "INSERT INTO timeline (purchase, version, at, what, was, became, note, person)
-        SELECT n_purchase, n_version, n_at, n_what, n_was, n_became, n_note, n_person FROM v",
+    then: "INSERT INTO timeline (order_id, version, at, what, was, became, note, person)
+        SELECT n_order_id, n_version, n_at, n_what, n_was, n_became, n_note, n_person FROM v",
     returns: false,
 };
 
@@ -266,7 +282,7 @@ fn entry_rows<'a>(entries: &[&'a Entry]) -> Rows<'a> {
     let mut rows = Rows::new(&ENTRIES);
     for entry in entries {
         rows.push([
-            Cell::id(entry.purchase.0),
+            Cell::id(entry.order.0),
             Cell::number(entry.version),
             Cell::at(entry.at),
             Cell::text(&entry.what),

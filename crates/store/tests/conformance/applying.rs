@@ -1,7 +1,8 @@
 use clawback_domain::{
     AttemptToken,
     change::Change,
-    purchase::{Happened, Purchase, Rules, StateName},
+    pause::CommandKind,
+    purchase::{Happened, Rules, StateName},
     reason::WaitCode,
 };
 use clawback_store::{Applied, Draft};
@@ -34,21 +35,21 @@ pub async fn a_change_brings_everything_with_it(store: Stage) {
 pub async fn what_joins_a_draft_in_time_is_one_write_with_it(store: Stage) {
     let initiating = stored(&*store, called(acme(), "r-1", at(0))).await;
     let opened = answered(&initiating, done("s-1"), at(1));
-    let told = fulfilment(&opened.after, at(2));
+    let told = fulfilment(as_purchase(&opened.after), at(2));
     let draft = Draft::new(opened.clone());
     draft.open().expect("nobody has taken it").join(told.clone());
 
     assert_eq!(store.apply_draft(draft.clone()).await.unwrap(), Applied::Committed);
     assert!(draft.open().is_none(), "what is written cannot grow");
     let written = draft.into_change();
-    assert_eq!(written.after, Purchase { version: initiating.version + 1, ..told.after });
-    assert_eq!(read(&*store, initiating.id).await, written.after);
+    assert_eq!(written.after, told.after.at_version(initiating.version + 1));
+    assert_eq!(read(&*store, initiating.id).await, *as_purchase(&written.after));
     assert_eq!(store.pulls(initiating.id).await.unwrap(), told.pulls);
     assert_eq!(store.last_event(initiating.id.0).await.unwrap().map(|stored| stored.event), told.event);
     assert_eq!(store.attempts(initiating.id).await.unwrap()[0].fact, opened.fact);
     let (first, last) = (opened.entry.unwrap(), told.entry.unwrap());
     let line = store.timeline(initiating.id).await.unwrap().pop().unwrap();
-    assert_eq!((line.version, line.from, line.to), (written.after.version, first.from, last.to));
+    assert_eq!((line.version, line.from, line.to), (written.after.version(), first.from, last.to));
     assert_eq!(line.note, format!("{}; {}", first.note, last.note));
 }
 
@@ -59,14 +60,14 @@ pub async fn a_draft_is_written_as_it_was_when_it_was_taken(store: Stage) {
         async move {
             let initiating = stored(&*store, called(acme(), &format!("r-{n}"), at(0))).await;
             let opened = answered(&initiating, done("s-1"), at(1));
-            let told = fulfilment(&opened.after, at(2));
+            let told = fulfilment(as_purchase(&opened.after), at(2));
             let draft = Draft::new(opened);
             // Some before, some after it is taken.
             let (applied, joined) = grown(&*store, &draft, told, n % 10).await;
             assert_eq!(applied, Applied::Committed);
             let row = read(&*store, initiating.id).await;
             assert_eq!(row.state.name(), if joined { StateName::Fulfilled } else { StateName::Pending });
-            assert_eq!(row, draft.into_change().after);
+            assert_eq!(row, *as_purchase(&draft.into_change().after));
         }
     });
     at_once(writes).await;
@@ -95,7 +96,7 @@ pub async fn a_change_of_a_purchase_that_is_not_there_is_lost(store: Stage) {
 pub async fn a_change_cannot_skip_a_version(store: Stage) {
     let accepted = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     let mut skipping = held(&accepted, WaitCode::Paused, None, at(1));
-    skipping.after.version += 1;
+    as_purchase_mut(&mut skipping.after).version += 1;
     skipping.entry.as_mut().unwrap().version += 1;
     assert_eq!(store.apply(skipping).await.unwrap(), Applied::Lost);
     assert_eq!(read(&*store, accepted.id).await, accepted);
@@ -114,7 +115,7 @@ pub async fn of_changes_of_one_row_at_once_exactly_one_wins(store: Stage) {
         .await;
         let winners: Vec<_> = (0..16).filter(|&n| results[n] == Applied::Committed).collect();
         assert_eq!(winners.len(), 1, "{results:?}");
-        assert_eq!(read(&*store, accepted.id).await, changes[winners[0]].after);
+        assert_eq!(read(&*store, accepted.id).await, *as_purchase(&changes[winners[0]].after));
         let timeline = store.timeline(accepted.id).await.unwrap();
         assert_eq!((timeline.len(), timeline.last()), (2, changes[winners[0]].entry.as_ref()));
     }
@@ -150,8 +151,8 @@ async fn race(store: &Stage, rivals: &[Change]) -> Change {
     let winners: Vec<_> = (0..rivals.len()).filter(|&n| results[n] == Applied::Committed).collect();
     assert_eq!(winners.len(), 1, "{results:?}");
     let winner = rivals[winners[0]].clone();
-    assert_eq!(read(&**store, winner.after.id).await, winner.after);
-    assert_eq!(store.timeline(winner.after.id).await.unwrap().last(), winner.entry.as_ref());
+    assert_eq!(read(&**store, winner.after.id()).await, *as_purchase(&winner.after));
+    assert_eq!(store.timeline(winner.after.id()).await.unwrap().last(), winner.entry.as_ref());
     winner
 }
 
@@ -183,7 +184,7 @@ pub async fn five_hundred_purchases_at_once_are_all_fulfilled(store: Stage) {
         async move { fulfilled(&*store, acme(), &format!("r-{n}"), at(n)).await }
     }))
     .await;
-    assert_eq!(store.counts().await.unwrap()[&(acme(), StateName::Fulfilled)], 500);
+    assert_eq!(store.counts().await.unwrap()[&(acme(), CommandKind::Purchase, StateName::Fulfilled)], 500);
     assert_eq!(store.events(None, 0, 1000).await.unwrap().len(), 500);
     assert_eq!(store.pulls_of_user(&acme(), &user("user-1")).await.unwrap().len(), 1000);
     for purchase in purchases.iter().step_by(50) {
@@ -207,7 +208,7 @@ pub async fn the_write_of_a_caller_that_went_away_is_whole_or_absent(store: Stag
         // Committed when the one that was given up had not been taken yet; lost when it had.
         store.apply(change.clone()).await.unwrap();
         assert_eq!(store.apply(change.clone()).await.unwrap(), Applied::Lost);
-        assert_eq!(read(&*store, pending.id).await, change.after);
+        assert_eq!(read(&*store, pending.id).await, *as_purchase(&change.after));
         assert_eq!(store.pulls(pending.id).await.unwrap(), change.pulls);
         assert_eq!(store.timeline(pending.id).await.unwrap().last(), change.entry.as_ref());
         assert_eq!(store.last_event(pending.id.0).await.unwrap().map(|stored| stored.event), change.event);

@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use crate::{build::*, letters, stage::Stage};
 
-async fn audit(store: &Stage, now: Time) -> Books {
+pub async fn audit(store: &Stage, now: Time) -> Books {
     store.audit(Scope { since: None, now }).await.unwrap()
 }
 
 /// Each purchase once, with what is wrong with it.
-fn findings(books: &Books) -> Vec<(PurchaseId, Finding)> {
+pub fn findings(books: &Books) -> Vec<(PurchaseId, Finding)> {
     books.differences.iter().map(|difference| (PurchaseId(difference.subject), difference.finding.clone())).collect()
 }
 
@@ -32,7 +32,7 @@ fn only(books: &Books, purchase: &Purchase, finding: &Finding) {
     assert!(!books.are_sound());
 }
 
-async fn send_all(store: &Stage) {
+pub async fn send_all(store: &Stage) {
     let events = store.events(None, 0, 10_000).await.unwrap();
     let sent = |stored: &StoredEvent| Sent { event: stored.event.id, at: at(1), unrouted: false };
     store.mark_sent(events.iter().map(sent).collect()).await.unwrap();
@@ -157,7 +157,7 @@ pub async fn a_recovered_purchase_may_have_another_number_of_pulls(store: Stage)
 pub async fn an_attempt_that_is_counted_and_not_stored_is_named(store: Stage) {
     let row = pending(&*store, acme(), "r-1", at(0)).await;
     let mut change = put(&row, row.state.clone());
-    change.after.attempts = 3;
+    as_purchase_mut(&mut change.after).attempts = 3;
     applied(&*store, change).await;
     only(&audit(&store, at(2)).await, &row, &Finding::Attempts { state: "pending".into(), counted: 3, stored: 1 });
 }
@@ -263,7 +263,7 @@ pub async fn an_event_that_is_gone_is_missed(store: Stage) {
 pub async fn a_purchase_that_is_gone_is_missed(store: Stage) {
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     stored(&*store, accepted(acme(), "r-2", at(0))).await;
-    if !store.write_past_us("DELETE FROM purchases WHERE request_id = 'r-1'").await {
+    if !store.write_past_us("DELETE FROM orders WHERE request_id = 'r-1'").await {
         return;
     }
     let books = audit(&store, at(2)).await;
@@ -274,7 +274,7 @@ pub async fn a_purchase_that_is_gone_is_missed(store: Stage) {
 pub async fn a_state_that_is_none_counts_nowhere(store: Stage) {
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     stored(&*store, accepted(acme(), "r-2", at(0))).await;
-    if !store.write_past_us("UPDATE purchases SET state = 'lost' WHERE request_id = 'r-1'").await {
+    if !store.write_past_us("UPDATE orders SET state = 'lost' WHERE request_id = 'r-1'").await {
         return;
     }
     let books = audit(&store, at(2)).await;
@@ -284,7 +284,7 @@ pub async fn a_state_that_is_none_counts_nowhere(store: Stage) {
 
 pub async fn an_open_purchase_that_is_never_due_is_named(store: Stage) {
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
-    if !store.write_past_constraints("UPDATE purchases SET due_at = NULL, look_at = NULL").await {
+    if !store.write_past_constraints("UPDATE orders SET due_at = NULL, look_at = NULL").await {
         return;
     }
     only(&audit(&store, at(9000)).await, &row, &Finding::NeverDue { state: "accepted".into() });

@@ -9,6 +9,7 @@ use clawback_domain::{
     command::PurchaseCommand,
     event::{Event, EventType},
     item::Item,
+    order::AnyOrder,
     purchase::{Attempt, Decision, Happened, HappenedName, Next, Purchase, Rules, State, Transition, decide},
     reason::{WaitCode, Waiting},
     trace::TraceContext,
@@ -180,16 +181,25 @@ pub fn cancelled(before: &Purchase, now: Time) -> Change {
     then(before, Happened::Cancelled { by: "ann".into(), why: "a test".into() }, now)
 }
 
+pub fn as_purchase(order: &AnyOrder) -> &Purchase {
+    order.purchase().expect("it is a purchase")
+}
+
+/// To spoil it.
+pub fn as_purchase_mut(order: &mut AnyOrder) -> &mut Purchase {
+    if let AnyOrder::Purchase(purchase) = order { purchase } else { panic!("it is no purchase: {order:?}") }
+}
+
 /// Stores a new purchase and hands it back.
 pub async fn stored(store: &dyn Store, insertion: Insertion) -> Purchase {
-    let purchase = insertion.purchase.clone();
+    let purchase = as_purchase(&insertion.order).clone();
     assert_eq!(store.insert(insertion).await.unwrap(), Inserted::New);
     purchase
 }
 
 /// Writes a change that must fit, and hands back the row as it stands after it.
 pub async fn applied(store: &dyn Store, change: Change) -> Purchase {
-    let after = change.after.clone();
+    let after = as_purchase(&change.after).clone();
     assert_eq!(store.apply(change).await.unwrap(), Applied::Committed);
     after
 }

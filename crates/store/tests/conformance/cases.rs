@@ -151,12 +151,15 @@ pub async fn of_many_rulings_on_one_version_at_once_exactly_one_is_committed(sto
         let winners: Vec<_> = (0..16).filter(|&n| results[n] == Applied::Committed).collect();
         assert_eq!(winners.len(), 1, "{results:?}");
         for (n, change) in changes.iter().enumerate() {
-            let row = read(&*store, change.after.id).await;
+            let row = read(&*store, change.after.id()).await;
             let (pulls, told) = (store.pulls(row.id).await.unwrap(), store.last_event(row.id.0).await.unwrap());
             if n == winners[0] {
-                assert_eq!((&row, &pulls, told.map(|told| told.event)), (&change.after, &change.pulls, change.event.clone()));
+                assert_eq!(
+                    (&row, &pulls, told.map(|told| told.event)),
+                    (as_purchase(&change.after), &change.pulls, change.event.clone())
+                );
             } else {
-                assert_eq!((row.version, pulls.len(), told), (change.after.version - 1, 0, None));
+                assert_eq!((row.version, pulls.len(), told), (change.after.version() - 1, 0, None));
             }
         }
         assert_eq!(case(&*store).await.version, round + 1);
@@ -199,7 +202,7 @@ pub async fn a_ruling_that_is_lost_writes_nothing_but_its_fact(store: Stage) {
     applied(&*store, ruled(cancelled(&other, at(1)), 0)).await;
     let initiating = stored(&*store, called(acme(), "r-1", at(0))).await;
     let mut late = answered(&initiating, done("s-1"), at(1));
-    late.join(fulfilment(&late.after, at(2)));
+    late.join(fulfilment(as_purchase(&late.after), at(2)));
     let late = ruled(late, 0);
     let timeline = store.timeline(initiating.id).await.unwrap();
 
@@ -287,7 +290,7 @@ pub async fn a_ruling_that_joins_a_draft_is_kept(store: Stage) {
         let initiating = stored(&*store, called(acme(), &format!("r-{n}"), at(0))).await;
         let opened = answered(&initiating, done("s-1"), at(1));
         let draft = Draft::new(opened.clone());
-        draft.open().expect("nobody has taken it").join(ruled(fulfilment(&opened.after, at(2)), 0));
+        draft.open().expect("nobody has taken it").join(ruled(fulfilment(as_purchase(&opened.after), at(2)), 0));
         assert_eq!(store.apply_draft(draft).await.unwrap(), outcome);
         assert_eq!(case(&*store).await.version, 1);
     }
@@ -301,7 +304,7 @@ pub async fn of_rulings_that_join_drafts_on_their_way_exactly_one_is_committed(s
             async move {
                 let initiating = stored(&*store, called(acme(), &format!("r-{round}-{n}"), at(0))).await;
                 let opened = answered(&initiating, done("s-1"), at(1));
-                let told = ruled(fulfilment(&opened.after, at(2)), round);
+                let told = ruled(fulfilment(as_purchase(&opened.after), at(2)), round);
                 let draft = Draft::new(opened);
                 grown(&*store, &draft, told, n % 4).await
             }

@@ -35,7 +35,7 @@ pub async fn a_claim_moves_the_row_on_and_takes_its_next_number(store: Stage) {
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     let claimed = store.claim_due(at(3), 10, &[]).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert_eq!((&claimed[0].partner, claimed[0].purchase, claimed[0].version), (&acme(), row.id, row.version + 1));
+    assert_eq!((&claimed[0].partner, claimed[0].order, claimed[0].version), (&acme(), row.id, row.version + 1));
     let after_claim = Purchase { version: row.version + 1, nudges: 1, due_at: Some(at(8)), ..row };
     assert_eq!(read(&*store, after_claim.id).await, after_claim);
 }
@@ -96,9 +96,9 @@ pub async fn rows_of_excepted_partners_are_left(store: Stage) {
         }
     }
     let claimed = store.claim_due(at(10), 3, &[acme(), beta()]).await.unwrap();
-    assert_eq!(claimed.iter().map(|due| due.purchase).collect::<BTreeSet<_>>(), ids["gamma"]);
+    assert_eq!(claimed.iter().map(|due| due.order).collect::<BTreeSet<_>>(), ids["gamma"]);
     let claimed = store.claim_due(at(10), 3, &[acme(), partner("nobody")]).await.unwrap();
-    assert_eq!(claimed.iter().map(|due| due.purchase).collect::<BTreeSet<_>>(), ids["beta"]);
+    assert_eq!(claimed.iter().map(|due| due.order).collect::<BTreeSet<_>>(), ids["beta"]);
     assert_eq!(claim(&store, at(10), 10).await, ids["acme"]);
 }
 
@@ -141,10 +141,10 @@ async fn claim_all(store: &dyn Store) -> Vec<PurchaseId> {
         if claimed.is_empty() {
             return ids;
         }
-        ids.extend(claimed.iter().map(|due| due.purchase));
+        ids.extend(claimed.iter().map(|due| due.order));
     }
 }
 
 async fn claim(store: &Stage, now: Time, limit: u32) -> BTreeSet<PurchaseId> {
-    store.claim_due(now, limit, &[]).await.unwrap().into_iter().map(|due| due.purchase).collect()
+    store.claim_due(now, limit, &[]).await.unwrap().into_iter().map(|due| due.order).collect()
 }

@@ -1,6 +1,7 @@
 use clawback_domain::{
     AttemptToken,
     change::Insertion,
+    pause::CommandKind,
     purchase::{Purchase, StateName},
 };
 use clawback_store::Inserted;
@@ -11,11 +12,11 @@ use crate::{build::*, stage::Stage};
 pub async fn a_new_command_is_stored_with_its_attempt_and_its_timeline(store: Stage) {
     let insertion = called(acme(), "r-1", at(0));
     let purchase = stored(&*store, insertion.clone()).await;
-    assert_eq!(read(&*store, purchase.id).await, insertion.purchase);
+    assert_eq!(read(&*store, purchase.id).await, *as_purchase(&insertion.order));
     assert_eq!(store.timeline(purchase.id).await.unwrap(), insertion.entries);
     let attempts = store.attempts(purchase.id).await.unwrap();
     assert_eq!(attempts.len(), 1);
-    assert_eq!((attempts[0].purchase, Some(attempts[0].attempt)), (purchase.id, insertion.attempt));
+    assert_eq!((attempts[0].order, Some(attempts[0].attempt)), (purchase.id, insertion.attempt));
     assert_eq!(attempts[0].fact, None);
 }
 
@@ -30,7 +31,7 @@ pub async fn a_repeat_finds_the_row_as_it_stands_and_writes_nothing(store: Stage
     let first = called(acme(), "r-1", at(0));
     let pending = pending(&*store, acme(), "r-1", at(0)).await;
     let repeat = called_by(AttemptToken(Uuid::from_u128(77)), acme(), "r-1", at(9));
-    assert_eq!(store.insert(repeat).await.unwrap(), Inserted::Exists(Box::new(pending.clone())));
+    assert_eq!(store.insert(repeat).await.unwrap(), Inserted::Exists(Box::new(pending.clone().into())));
     assert_eq!(read(&*store, pending.id).await, pending);
     let attempts = store.attempts(pending.id).await.unwrap();
     assert_eq!(attempts.iter().map(|row| Some(row.attempt)).collect::<Vec<_>>(), [first.attempt]);
@@ -44,6 +45,7 @@ pub async fn another_command_under_the_same_request_id_sees_the_digest_of_the_fi
     let other = Purchase::accept(acme(), other, at(1), trace());
     assert_ne!(other.digest, first.digest);
     let Inserted::Exists(row) = store.insert(Insertion::of(other)).await.unwrap() else { panic!("it exists") };
+    let row = as_purchase(&row);
     assert_eq!((row.digest, row.command.amount), (first.digest, 2));
 }
 
@@ -72,11 +74,11 @@ pub async fn of_equal_commands_inserted_at_once_exactly_one_is_new(store: Stage)
         let new: Vec<_> = (0..16).filter(|&n| results[n] == Inserted::New).collect();
         assert_eq!(new.len(), 1, "{results:?}");
         let winner = &insertions[new[0]];
-        let as_it_stands = Inserted::Exists(Box::new(winner.purchase.clone()));
+        let as_it_stands = Inserted::Exists(Box::new(winner.order.clone()));
         assert!(results.iter().all(|result| *result == Inserted::New || *result == as_it_stands));
-        let attempts = store.attempts(winner.purchase.id).await.unwrap();
+        let attempts = store.attempts(winner.order.id()).await.unwrap();
         assert_eq!(attempts.iter().map(|row| Some(row.attempt)).collect::<Vec<_>>(), [winner.attempt]);
-        assert_eq!(store.timeline(winner.purchase.id).await.unwrap(), winner.entries);
+        assert_eq!(store.timeline(winner.order.id()).await.unwrap(), winner.entries);
     }
 }
 
@@ -88,9 +90,9 @@ pub async fn five_hundred_commands_at_once_are_all_stored(store: Stage) {
     }))
     .await;
     assert!(results.iter().all(|result| *result == Inserted::New));
-    assert_eq!(store.counts().await.unwrap()[&(acme(), StateName::Initiating)], 500);
+    assert_eq!(store.counts().await.unwrap()[&(acme(), CommandKind::Purchase, StateName::Initiating)], 500);
     for insertion in insertions.iter().step_by(50) {
-        assert_eq!(read(&*store, insertion.purchase.id).await, insertion.purchase);
-        assert_eq!(store.attempts(insertion.purchase.id).await.unwrap().len(), 1);
+        assert_eq!(read(&*store, insertion.order.id()).await, *as_purchase(&insertion.order));
+        assert_eq!(store.attempts(insertion.order.id()).await.unwrap().len(), 1);
     }
 }

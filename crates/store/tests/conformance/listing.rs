@@ -1,6 +1,7 @@
 use clawback_domain::{
     PurchaseId, RequestId, Time,
     change::Insertion,
+    pause::CommandKind,
     purchase::{Purchase, StateName},
 };
 use clawback_store::{Counts, Filter};
@@ -112,10 +113,10 @@ pub async fn counts_are_per_partner_and_state(store: Stage) {
     let row = stored(&*store, accepted(beta(), "gone", at(9))).await;
     applied(&*store, cancelled(&row, at(10))).await;
     let expected = [
-        ((acme(), StateName::Fulfilled), 3),
-        ((acme(), StateName::Review), 1),
-        ((beta(), StateName::Accepted), 3),
-        ((beta(), StateName::Failed), 1),
+        ((acme(), CommandKind::Purchase, StateName::Fulfilled), 3),
+        ((acme(), CommandKind::Purchase, StateName::Review), 1),
+        ((beta(), CommandKind::Purchase, StateName::Accepted), 3),
+        ((beta(), CommandKind::Purchase, StateName::Failed), 1),
     ];
     assert_eq!(store.counts().await.unwrap(), Counts::from(expected));
 }

@@ -5,10 +5,12 @@
 //! implementation it runs on.
 
 mod build;
+mod sale;
 mod stage;
 
 mod applying;
 mod auditing;
+mod auditing_sales;
 mod cases;
 mod claiming;
 mod events;
@@ -19,11 +21,14 @@ mod lifting;
 mod listing;
 mod looks;
 mod model;
+mod model_sales;
 mod pauses;
 mod poison;
 mod pulls;
 mod round_trip;
+mod sales;
 mod schema;
+mod sellbacks;
 mod unexplained;
 
 macro_rules! suite {
@@ -169,6 +174,17 @@ suite! {
         since_leaves_out_what_was_accepted_before,
         of_many_differences_all_are_counted_and_some_are_named,
     }
+    auditing_sales {
+        sound_books_of_sellbacks_have_no_differences,
+        what_sellbacks_brought_is_added_to_the_millionth,
+        a_sold_sellback_without_its_attempt_is_named,
+        an_open_sellback_is_overdue_after_an_hour,
+        a_sale_that_is_told_as_something_else_is_named,
+        an_event_of_a_sellback_that_is_gone_is_missed,
+        an_event_of_a_sellback_may_be_stuck,
+        a_state_that_is_no_sellbacks_counts_nowhere,
+        sellbacks_accepted_before_are_left_out,
+    }
     pulls {
         every_field_of_a_pull_reads_back_equal,
         pulls_of_a_user_come_from_all_purchases_oldest_first,
@@ -230,6 +246,35 @@ suite! {
         the_largest_counters_read_back_equal,
         a_command_reads_back_with_everything_the_partner_gave,
         a_timeline_reads_back_in_order,
+    }
+    sellbacks {
+        a_sellback_reads_back_with_everything_the_partner_gave,
+        every_state_of_a_sellback_reads_back_equal,
+        every_wait_and_failure_code_of_a_sellback_reads_back_equal,
+        a_request_id_is_one_order_of_whichever_kind,
+        of_a_purchase_and_a_sellback_at_once_one_is_new,
+        a_sellback_brings_its_attempt_its_fact_its_event_and_its_timeline,
+        every_answer_to_a_sellback_reads_back_equal,
+        sellbacks_are_claimed_beside_purchases,
+        lifting_tells_the_kinds_apart,
+        kinds_are_listed_and_counted_apart,
+        a_poisoned_sellback_is_refused_alone,
+        a_case_of_purchases_holds_no_sellback,
+        an_item_and_a_pull_are_different_targets,
+    }
+    sales {
+        a_second_sale_of_an_item_is_refused_and_its_neighbours_stand,
+        of_many_doors_of_one_item_at_once_exactly_one_opens,
+        an_item_is_free_when_its_sale_is_settled_and_not_before,
+        a_door_may_open_while_another_shuts,
+        a_sale_marks_its_pull_and_raises_the_case,
+        a_sale_that_is_lost_marks_nothing,
+        a_pull_is_given_away_once,
+        a_pull_of_another_user_is_not_given_away,
+        many_sales_at_once_all_mark_their_pulls,
+        a_sale_case_tells_who_else_may_hold_the_item,
+        a_sale_case_of_a_pull_is_that_pulls_and_of_its_item,
+        a_sale_case_tells_the_last_sales_newest_first,
     }
     schema {
         migrating_again_changes_nothing,

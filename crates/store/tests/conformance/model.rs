@@ -8,6 +8,7 @@ use clawback_domain::{
     answer::{Answer, Fulfilment, StatusAnswer},
     change::{Change, Insertion},
     evidence::{Evidence, Verdict},
+    order::AnyOrder,
     purchase::{Decision, Happened, Purchase, Resolution, Rules, State, StateName, decide},
     reason::{FailureCode, ReviewCode, WaitCode, Waiting},
 };
@@ -43,7 +44,7 @@ async fn a_write_that_breaks_an_invariant_is_refused() {
     let attempt = waiting.attempt(attempt_of(&called).token, at(1), &Rules::default());
 
     let mut reopened = put(&done, State::Accepted { waiting: None });
-    reopened.after.due_at = Some(at(1));
+    as_purchase_mut(&mut reopened.after).due_at = Some(at(1));
     refuses(&store, "a final purchase changes", reopened).await;
     refuses(
         &store,
@@ -58,13 +59,13 @@ async fn a_write_that_breaks_an_invariant_is_refused() {
     refuses(&store, "a session forgotten", put(&open, State::Accepted { waiting: None })).await;
     refuses(&store, "an end that is not told", again(&told)).await;
     let mut uncounted = told.clone();
-    uncounted.after.sequence = 0;
+    as_purchase_mut(&mut uncounted.after).sequence = 0;
     refuses(&store, "an event that is not counted", uncounted).await;
     refuses(&store, "an event where there is none", Change { event: told.event.clone(), ..held.clone() }).await;
     refuses(&store, "pulls of what is not fulfilled", Change { pulls: told.pulls.clone(), ..held.clone() }).await;
     refuses(&store, "another's entry", Change { entry: told.entry.clone(), ..held.clone() }).await;
     let mut stranger = held.clone();
-    stranger.after.partner = beta();
+    as_purchase_mut(&mut stranger.after).partner = beta();
     refuses(&store, "another partner", stranger).await;
     let mut poisoned = told;
     poisoned.pulls[0].item.name = Some("a\0b".into());
@@ -79,7 +80,7 @@ async fn an_observer_is_told_what_each_commit_touched() {
     let (sink, reader) = (seen.clone(), Arc::downgrade(&store));
     store.on_commit(Box::new(move |committed| {
         // It may read the store: the commit is over.
-        assert!(!reader.upgrade().expect("it is committing").snapshot().purchases.is_empty());
+        assert!(!reader.upgrade().expect("it is committing").snapshot().orders.is_empty());
         sink.lock().unwrap().push(tell(committed));
     }));
 
@@ -111,10 +112,10 @@ async fn an_observer_is_told_what_each_commit_touched() {
 
 fn tell(committed: &Committed) -> String {
     match committed {
-        Committed::Purchase { before, after, attempt, pulls, event } => {
-            let name = before.as_ref().map_or("none", |before| before.state.name().as_str());
-            let version = before.as_ref().map_or(0, |before| before.version);
-            let mut told = format!("{name} {version} -> {} {}", after.state.name(), after.version);
+        Committed::Order { before, after, attempt, pulls, event } => {
+            let name = before.as_ref().map_or("none", |before| before.state().as_str());
+            let version = before.as_ref().map_or(0, AnyOrder::version);
+            let mut told = format!("{name} {version} -> {} {}", after.state(), after.version());
             let beside = [("attempt", attempt.iter().count()), ("pulls", pulls.len()), ("event", event.iter().count())];
             for (what, count) in beside.into_iter().filter(|(_, count)| *count > 0) {
                 told += &format!(", {count} {what}");
@@ -133,9 +134,13 @@ async fn what_the_machine_decides_is_never_refused() {
     let (store, mut reached) = histories().await;
     reached.sort();
     reached.dedup();
-    assert_eq!(reached, StateName::ALL, "the histories reach every state");
+    let every: Vec<_> = StateName::ALL.iter().copied().filter(|state| !OF_SELLBACKS.contains(state)).collect();
+    assert_eq!(reached, every, "the histories reach every state");
     assert!(store == histories().await.0, "two equal runs leave two equal stores");
 }
+
+/// States that no purchase has.
+const OF_SELLBACKS: [StateName; 2] = [StateName::Selling, StateName::Sold];
 
 async fn histories() -> (Snapshot, Vec<StateName>) {
     let store = memory();
@@ -153,7 +158,7 @@ async fn histories() -> (Snapshot, Vec<StateName>) {
                 let change = Change::of(&row, *transition, what, None);
                 let result = store.apply(change.clone()).await;
                 assert!(matches!(result, Ok(Applied::Committed)), "{what} of {row:?}: {result:?}");
-                row = change.after;
+                row = as_purchase(&change.after).clone();
             }
             reached.push(row.state.name());
         }
@@ -162,15 +167,15 @@ async fn histories() -> (Snapshot, Vec<StateName>) {
 }
 
 /// A fixed row of numbers that look drawn.
-struct Draw(u64);
+pub struct Draw(pub u64);
 
 impl Draw {
-    fn up_to(&mut self, end: u64) -> u64 {
+    pub fn up_to(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 
-    fn one_of<T>(&mut self, choices: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> T {
+    pub fn one_of<T>(&mut self, choices: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> T {
         let mut choices = choices.into_iter();
         let place = self.up_to(choices.len() as u64) as usize;
         choices.nth(place).expect("there is something to choose from")

@@ -24,12 +24,12 @@ pub async fn a_poisoned_insert_among_99_good_ones_is_refused_alone(store: Stage)
                 other => panic!("{kind}: row {row} came to {other:?}"),
             }
         }
-        let bad = insertions[bad].purchase.id;
+        let bad = insertions[bad].order.id();
         assert_eq!(store.purchase(bad).await.unwrap(), None, "{kind}");
         assert!(store.timeline(bad).await.unwrap().is_empty() && store.attempts(bad).await.unwrap().is_empty(), "{kind}");
         let good = &insertions[99];
-        assert_eq!(store.attempts(good.purchase.id).await.unwrap().len(), 1);
-        assert_eq!(store.timeline(good.purchase.id).await.unwrap(), good.entries);
+        assert_eq!(store.attempts(good.order.id()).await.unwrap().len(), 1);
+        assert_eq!(store.timeline(good.order.id()).await.unwrap(), good.entries);
     }
 }
 
@@ -37,7 +37,7 @@ type Spoil<T> = (&'static str, fn(&mut T));
 
 const INSERTS: [Spoil<clawback_domain::change::Insertion>; 3] = [
     ("a NUL in the timeline", |insertion| insertion.entries[0].note = "a\0b".into()),
-    ("not final and never due", |insertion| insertion.purchase.due_at = None),
+    ("not final and never due", |insertion| as_purchase_mut(&mut insertion.order).due_at = None),
     ("one version told twice", |insertion| {
         let again = insertion.entries[1].clone();
         insertion.entries.push(again);
@@ -46,7 +46,7 @@ const INSERTS: [Spoil<clawback_domain::change::Insertion>; 3] = [
 
 const CHANGES: [Spoil<Change>; 4] = [
     ("a NUL in the timeline", |change| change.entry.as_mut().unwrap().note = "a\0b".into()),
-    ("final and yet due", |change| change.after.due_at = Some(at(0))),
+    ("final and yet due", |change| as_purchase_mut(&mut change.after).due_at = Some(at(0))),
     ("a pull drawn twice", |change| {
         let again = change.pulls[0].clone();
         change.pulls.push(again);
@@ -76,8 +76,8 @@ pub async fn a_poisoned_change_among_99_good_ones_is_refused_alone(store: Stage)
         assert!(store.pulls(rows[bad].id).await.unwrap().is_empty(), "{kind}");
         assert_eq!(store.last_event(rows[bad].id.0).await.unwrap(), None, "{kind}");
         for good in changes.iter().enumerate().filter(|(row, _)| *row != bad).map(|(_, change)| change) {
-            assert_eq!(store.pulls(good.after.id).await.unwrap(), good.pulls);
-            assert!(store.last_event(good.after.id.0).await.unwrap().is_some());
+            assert_eq!(store.pulls(good.after.id()).await.unwrap(), good.pulls);
+            assert!(store.last_event(good.after.id().0).await.unwrap().is_some());
         }
     }
 }
@@ -125,11 +125,11 @@ pub async fn of_a_refused_change_not_even_the_fact_is_written(store: Stage) {
 
 pub async fn a_refused_row_can_be_written_again_rightly(store: Stage) {
     let mut bad = accepted(acme(), "r-1", at(0));
-    bad.purchase.due_at = None;
+    as_purchase_mut(&mut bad.order).due_at = None;
     assert!(matches!(store.insert(bad).await, Err(StoreError::Refused(_))));
     let row = stored(&*store, accepted(acme(), "r-1", at(0))).await;
     let mut bad = held(&row, WaitCode::Paused, None, at(1));
-    bad.after.due_at = None;
+    as_purchase_mut(&mut bad.after).due_at = None;
     assert!(matches!(store.apply(bad).await, Err(StoreError::Refused(_))));
     let after = applied(&*store, held(&row, WaitCode::Paused, None, at(1))).await;
     assert_eq!(read(&*store, row.id).await, after);

@@ -84,7 +84,7 @@ impl Stage {
     pub async fn write_past_constraints(&self, statement: &str) -> bool {
         let lift = match &self.place {
             Place::Sqlite(_) => "PRAGMA ignore_check_constraints = ON",
-            Place::Memory(_) | Place::Postgres(_) => "ALTER TABLE purchases DROP CONSTRAINT final_exactly_when_never_due",
+            Place::Memory(_) | Place::Postgres(_) => "ALTER TABLE orders DROP CONSTRAINT final_exactly_when_never_due",
         };
         self.write_past_us(&format!("{lift}; {statement}")).await
     }

@@ -27,7 +27,7 @@ async fn a_deadlock_is_tried_again() {
             rows.push(stored(&store, called(acme(), &format!("r-{n}"), at(0))).await);
         }
         rows.sort_by_key(|row| row.id);
-        let touch = |row: &Purchase| format!("UPDATE purchases SET nudges = nudges WHERE id = '{}'", row.id);
+        let touch = |row: &Purchase| format!("UPDATE orders SET nudges = nudges WHERE id = '{}'", row.id);
         let other = session(&place.url).await;
         // Who looks for the deadlock first is its victim: the store looks after a second.
         other.execute_unprepared("SET deadlock_timeout = '60s'").await.expect("a superuser");
@@ -118,7 +118,7 @@ async fn a_row_of_a_newer_version_is_corrupt_and_others_are_not() {
         let store = place.store().await;
         let newer = stored(&store, called(acme(), "newer", at(0))).await;
         let ours = stored(&store, called(acme(), "ours", at(0))).await;
-        place.execute(&format!("UPDATE purchases SET state = 'dreaming' WHERE id = '{}'", newer.id)).await;
+        place.execute(&format!("UPDATE orders SET state = 'dreaming' WHERE id = '{}'", newer.id)).await;
         assert!(matches!(store.purchase(newer.id).await, Err(StoreError::Corrupt(_))));
         let again = store.insert(called(acme(), "newer", at(0))).await;
         assert!(matches!(again, Err(StoreError::Corrupt(_))), "{again:?}");
@@ -142,7 +142,7 @@ async fn a_busy_sqlite_file_is_waited_for_and_then_unavailable() {
     let row = called(acme(), "r-1", at(0));
     let refused = store.insert(row.clone()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    assert_eq!(store.purchase(row.purchase.id).await.unwrap(), None, "reading goes on beside a writer");
+    assert_eq!(store.purchase(row.order.id()).await.unwrap(), None, "reading goes on beside a writer");
     other.execute_unprepared("COMMIT").await.expect("it ends");
     assert_eq!(store.insert(row).await.unwrap(), Inserted::New);
     store.close().await;

@@ -31,13 +31,13 @@ async fn a_commit_whose_answer_is_lost_is_unknown_to_everyone_in_it() {
             assert!(unknown >= 1, "{results:?}");
             for (n, result) in results.iter().enumerate() {
                 let insertion = called(acme(), &format!("r-{n}"), at(0));
-                let id = insertion.purchase.id;
+                let id = insertion.order.id();
                 match result {
                     Ok(Inserted::New) => assert!(store.purchase(id).await.unwrap().is_some()),
                     Err(StoreError::Unknown(_)) => {
                         assert_eq!(store.purchase(id).await.unwrap().is_some(), stands, "{cut:?}");
                         // The same token again: ours was stored, or is stored now; either way it is ours.
-                        let expected = insertion.purchase.clone();
+                        let expected = insertion.order.clone();
                         match store.insert(insertion).await.unwrap() {
                             Inserted::New => assert!(!stands),
                             Inserted::Exists(row) => assert_eq!((*row, stands), (expected, true)),
@@ -104,14 +104,14 @@ async fn a_caller_that_is_dropped_does_not_take_its_write_with_it() {
     on_postgres(async |place| {
         let store = place.store().await;
         // While this is held no batch gets past its first insert, so the caller cannot have its answer when it is dropped.
-        place.execute("BEGIN; LOCK TABLE purchases").await;
+        place.execute("BEGIN; LOCK TABLE orders").await;
         let row = called(acme(), "r-1", at(0));
-        let id = row.purchase.id;
+        let id = row.order.id();
         let mut insert = Box::pin(store.insert(row));
         assert!(futures_util::poll!(&mut insert).is_pending());
         drop(insert);
         place.execute("COMMIT").await;
-        place.wait_until("SELECT count(*) = 1 FROM purchases").await;
+        place.wait_until("SELECT count(*) = 1 FROM orders").await;
         assert!(store.purchase(id).await.unwrap().is_some());
         store.close().await;
     })
@@ -129,7 +129,7 @@ async fn closing_waits_for_what_was_handed_over() {
         }
         let (_, results) = tokio::join!(store.close(), futures_util::future::join_all(inserts));
         assert!(results.iter().all(|result| matches!(result, Ok(Inserted::New))), "{results:?}");
-        assert_eq!(place.ask::<i64>("SELECT count(*) FROM purchases").await, 50);
+        assert_eq!(place.ask::<i64>("SELECT count(*) FROM orders").await, 50);
         let late = store.insert(called(acme(), "late", at(0))).await;
         assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
     })

@@ -5,6 +5,9 @@
 mod build;
 mod place;
 mod proxy;
+#[allow(dead_code, reason = "the suite's builders, of which these tests need some")]
+#[path = "../conformance/sale.rs"]
+mod sale;
 
 mod contention;
 mod cut;

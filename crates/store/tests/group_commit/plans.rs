@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clawback_domain::{
     EventId,
     change::{Change, Ruling},
+    command::Target,
     evidence::Sightings,
     purchase::{Happened, Purchase},
 };
@@ -14,6 +15,7 @@ use sea_orm::ConnectionTrait;
 use crate::{
     build::*,
     place::{Place, on_postgres, session},
+    sale,
 };
 
 /// Tables are analyzed while they are empty, statements are prepared, and then the tables grow without being analyzed again. A plan
@@ -32,7 +34,7 @@ async fn no_batch_ever_goes_through_a_whole_table() {
             let row = fulfilled(&*store, acme(), &format!("early-{n}"), at(0)).await;
             mark(&*store, &row).await;
         }
-        fill(&place, &[("purchases", "id"), ("attempts", "token"), ("events", "id")]).await;
+        fill(&place, &[("orders", "id"), ("attempts", "token"), ("events", "id")]).await;
         let before = scans(&place, 30, 10).await;
 
         let rows = at_once((0..100).map(|n| {
@@ -49,7 +51,7 @@ async fn no_batch_ever_goes_through_a_whole_table() {
     .await;
 }
 
-const TABLES: [&str; 5] = ["purchases", "attempts", "pulls", "events", "timeline"];
+const TABLES: [&str; 5] = ["orders", "attempts", "pulls", "events", "timeline"];
 
 async fn mark(store: &dyn Store, fulfilled: &Purchase) {
     let event = EventId::of(fulfilled.id.0, fulfilled.sequence);
@@ -60,11 +62,13 @@ async fn mark(store: &dyn Store, fulfilled: &Purchase) {
 async fn fill(place: &Place, tables: &[(&str, &str)]) {
     let filling = session(&place.url).await;
     for (table, key) in tables {
+        // Only a sellback's row may name an item.
+        let item = if *table == "pulls" { "'''item-x'' || n'" } else { "column_name" };
         let columns: String = place
             .ask(&format!(
                 "SELECT string_agg(CASE column_name WHEN '{key}' THEN 'gen_random_uuid()' WHEN 'subject' THEN 'gen_random_uuid()'
-                    WHEN 'purchase' THEN 'gen_random_uuid()' WHEN 'position' THEN '1000000 + n'
-                    WHEN 'user_id' THEN '''user-x'' || n' ELSE column_name END, ', '
+                    WHEN 'order_id' THEN 'gen_random_uuid()' WHEN 'purchase' THEN 'gen_random_uuid()' WHEN 'position' THEN '1000000 + n'
+                    WHEN 'user_id' THEN '''user-x'' || n' WHEN 'item_id' THEN {item} ELSE column_name END, ', '
                     ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = '{table}'"
             ))
             .await;
@@ -84,7 +88,7 @@ async fn scans(place: &Place, purchases: i64, events: i64) -> String {
     let counted = |table: &str, least: i64| {
         format!("SELECT coalesce(sum(n_tup_upd), 0) >= {least} FROM pg_stat_user_tables WHERE relname = '{table}'")
     };
-    place.wait_until(&counted("purchases", purchases * 2 / 3)).await;
+    place.wait_until(&counted("orders", purchases * 2 / 3)).await;
     place.wait_until(&counted("events", events)).await;
     let tables = TABLES.map(|table| format!("'{table}'")).join(", ");
     place
@@ -106,7 +110,7 @@ async fn a_case_is_found_among_all_others_by_indexes_alone() {
         place.execute("ANALYZE").await;
         let store = place.store().await;
         pending(&store, acme(), "open", at(0)).await;
-        fill(&place, &[("purchases", "id")]).await;
+        fill(&place, &[("orders", "id")]).await;
         let row = pending(&store, acme(), "drawn", at(0)).await;
         applied(&store, ruled(fulfilment(&row, at(1)), 0)).await;
         fill(&place, &[("attempts", "token"), ("pulls", "id"), ("cases", "purchase")]).await;
@@ -128,14 +132,51 @@ async fn a_case_is_found_among_all_others_by_indexes_alone() {
             .wait_until(&format!("SELECT sum(n_tup_upd) >= 2 * {CASES} FROM pg_stat_user_tables WHERE relname = 'pulls'"))
             .await;
         place.wait_until(&format!("SELECT sum(n_tup_upd) >= {CASES} FROM pg_stat_user_tables WHERE relname = 'cases'")).await;
-        let found = "SELECT idx_scan >= 2 * {CASES} FROM pg_stat_user_indexes WHERE indexrelname = 'purchases_open_of_user'";
+        let found = "SELECT idx_scan >= 2 * {CASES} FROM pg_stat_user_indexes WHERE indexrelname = 'orders_open_of_user'";
         place.wait_until(&found.replace("{CASES}", &CASES.to_string())).await;
         assert_eq!(seq_scans(&place).await, before);
     })
     .await;
 }
 
-const KEPT_FOR_CASES: [&str; 4] = ["purchases", "attempts", "pulls", "cases"];
+/// Many users sell at once: what bears on each sale is found, and what it gives away is marked, by indexes alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_is_found_among_all_others_by_indexes_alone() {
+    const SALES: i64 = 20;
+    on_postgres(async |place| {
+        for table in KEPT_FOR_CASES {
+            place.execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+        place.execute("ANALYZE").await;
+        let store = place.store().await;
+        let mut pulls = Vec::new();
+        for n in 0..SALES {
+            let row = fulfilled(&store, acme(), &format!("drawn-{n}"), at(0)).await;
+            pulls.push(store.pulls(row.id).await.unwrap().remove(0));
+        }
+        pending(&store, acme(), "open", at(0)).await;
+        fill(&place, &[("orders", "id"), ("attempts", "token"), ("pulls", "id")]).await;
+        store.close().await;
+        let before = seq_scans(&place).await;
+
+        let store = place.store().await;
+        let target = Target::Item(sale::item_id("item-0"));
+        for (n, pull) in (0..SALES).zip(&pulls) {
+            let case = store.sale_case(&acme(), &user("user-1"), &target).await.unwrap();
+            assert_eq!((case.pulls.len(), case.holders.len(), case.under_way), (pulls.len(), 0, None));
+            let row = sale::sellback(acme(), &format!("s-{n}"), "item-0", at(n));
+            let row = sale::keep(&store, sale::offered(row, Some(sale::place(pull)))).await;
+            sale::moved(&store, sale::told(&row, sale::sold_for(1), at(n))).await;
+        }
+        store.close().await;
+        let marked = format!("SELECT sum(n_tup_upd) >= {SALES} FROM pg_stat_user_tables WHERE relname = 'pulls'");
+        place.wait_until(&marked).await;
+        assert_eq!(seq_scans(&place).await, before);
+    })
+    .await;
+}
+
+const KEPT_FOR_CASES: [&str; 4] = ["orders", "attempts", "pulls", "cases"];
 
 fn ruled(change: Change, case: i64) -> Change {
     Change { ruling: Some(Ruling { case: Some(case), retried: false }), ..change }
@@ -164,10 +205,9 @@ async fn moves_stay_on_their_page_and_touch_no_index() {
             async move { pending(&*store, acme(), &format!("r-{n}"), at(n)).await }
         }))
         .await;
-        let moved =
-            format!("SELECT coalesce(sum(n_tup_upd), 0) >= {ROWS} FROM pg_stat_user_tables WHERE relname = 'purchases'");
+        let moved = format!("SELECT coalesce(sum(n_tup_upd), 0) >= {ROWS} FROM pg_stat_user_tables WHERE relname = 'orders'");
         place.wait_until(&moved).await;
-        let hot: i64 = place.ask("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'purchases'").await;
+        let hot: i64 = place.ask("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'orders'").await;
         assert!(hot >= ROWS * 95 / 100, "{hot} of {ROWS} moves were HOT");
 
         let row = stored(&*store, called(acme(), "one", at(0))).await;
@@ -181,9 +221,9 @@ async fn moves_stay_on_their_page_and_touch_no_index() {
 }
 
 fn look(row: &Purchase) -> String {
-    format!("SELECT look_at = due_at FROM purchases WHERE id = '{}'", row.id)
+    format!("SELECT look_at = due_at FROM orders WHERE id = '{}'", row.id)
 }
 
 fn look_before_due(row: &Purchase) -> String {
-    format!("SELECT look_at <= due_at FROM purchases WHERE id = '{}'", row.id)
+    format!("SELECT look_at <= due_at FROM orders WHERE id = '{}'", row.id)
 }

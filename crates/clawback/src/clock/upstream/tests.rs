@@ -3,11 +3,13 @@
 use std::sync::atomic::AtomicBool;
 
 use axum::{Router, http::StatusCode, routing::get};
+use clawback_domain::clock::after;
 use futures_util::poll;
 use tokio::net::TcpListener;
 
 use super::*;
 
+const CALL: Duration = Duration::from_secs(42);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A sandbox of which there is nothing but the clock.
@@ -42,7 +44,7 @@ impl Sandbox {
     }
 
     async fn clock(&self) -> Arc<UpstreamClock> {
-        let clock = UpstreamClock::new(&self.base).unwrap();
+        let clock = UpstreamClock::new(&self.base, CALL).unwrap();
         clock.read().await.unwrap();
         Arc::new(clock)
     }
@@ -129,7 +131,7 @@ async fn a_jump_wakes_whoever_sleeps_less_and_shortens_the_rest() {
 
 #[tokio::test]
 async fn a_sleep_ends_by_itself_at_real_pace() {
-    let clock = UpstreamClock::new("http://127.0.0.1:1").unwrap();
+    let clock = UpstreamClock::new("http://127.0.0.1:1", CALL).unwrap();
     let began = Instant::now();
     let sleep = clock.sleep(Duration::from_millis(30));
     drop(clock);
@@ -161,7 +163,7 @@ async fn a_clock_that_was_never_read_or_is_none_is_not_ready() {
     let base = format!("http://{}/", listener.local_addr().unwrap());
     let rubbish = get(|| async { r#"{"now":"noon"}"# });
     tokio::spawn(axum::serve(listener, Router::new().route("/_control/clock", rubbish)).into_future());
-    let clock = UpstreamClock::new(&base).unwrap();
+    let clock = UpstreamClock::new(&base, CALL).unwrap();
     assert!(clock.check().unwrap_err().contains("was never read"));
     assert!(clock.read().await.is_err());
     assert!(clock.check().is_err());
@@ -169,7 +171,7 @@ async fn a_clock_that_was_never_read_or_is_none_is_not_ready() {
 
 #[test]
 fn a_shorter_way_corrects_it_without_waking_anybody() {
-    let clock = UpstreamClock::new("http://127.0.0.1:1").unwrap();
+    let clock = UpstreamClock::new("http://127.0.0.1:1", CALL).unwrap();
     let here = Utc::now();
     clock.take(here, here);
     let sleepers = clock.ahead.subscribe();
@@ -179,4 +181,31 @@ fn a_shorter_way_corrects_it_without_waking_anybody() {
     assert_eq!(*clock.ahead.borrow(), 3_000, "a longer way tells nothing");
     clock.take(here + TimeDelta::seconds(1), here);
     assert_eq!((*clock.ahead.borrow(), sleepers.has_changed().unwrap()), (1_000_000, true));
+}
+
+#[test]
+fn what_was_under_way_at_a_jump_has_not_ended_for_it() {
+    let clock = UpstreamClock::new("http://127.0.0.1:1", CALL).unwrap();
+    let here = Utc::now();
+    clock.take(here, here);
+    let deadline = after(clock.now(), CALL);
+    assert!(clock.settled() < deadline);
+    clock.take(here + 6 * DAY, here);
+    assert!(clock.now() > deadline && clock.settled() < deadline);
+    for (at, _) in clock.jumps.lock().iter_mut() {
+        *at = at.checked_sub(clock.longest_call).expect("the machine has run for that long");
+    }
+    assert!(clock.settled() > deadline, "no call that does not know of the jump is left");
+}
+
+#[tokio::test]
+async fn a_timeout_does_not_end_for_a_jump() {
+    let clock: Arc<UpstreamClock> = Arc::new(UpstreamClock::new("http://127.0.0.1:1", CALL).unwrap());
+    let here = Utc::now();
+    clock.take(here, here);
+    let (mut wait, sleep) = (clock.wait(DAY), clock.sleep(DAY));
+    assert!(poll!(&mut wait).is_pending());
+    clock.take(here + 6 * DAY, here);
+    sleep.await;
+    assert!(poll!(&mut wait).is_pending());
 }

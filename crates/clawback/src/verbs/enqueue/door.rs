@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clawback_broker::{Broker, Message, Properties, PublishError, Routing, topology};
-use clawback_domain::{Clock, PartnerId, command::PurchaseCommand, poll::backoff, trace::TraceContext};
+use clawback_domain::{Clock, PartnerId, poll::backoff, trace::TraceContext};
 use clawback_store::{Store, StoreError};
 
 use crate::{
-    accepting::{self, Accepted},
+    accepting::{self, Accepted, Command},
     clock::SystemClock,
     config::{Partner, Setup},
     context::{Context, open_amqp},
@@ -75,11 +75,11 @@ impl Door {
         Ok(Self { partner: partner.id.clone(), clock, way })
     }
 
-    /// Hands a command in. What fails for a moment is tried again: the same command twice is one purchase.
+    /// Hands a command in. What fails for a moment is tried again: the same command twice is one order.
     ///
     /// # Errors
     /// RabbitMQ or the store.
-    pub async fn hand(&self, command: PurchaseCommand) -> Result<Handed, Failure> {
+    pub async fn hand(&self, command: Command) -> Result<Handed, Failure> {
         for tries in 0.. {
             let again = match &self.way {
                 Way::Broker(broker) => match self.publish(&**broker, &command).await {
@@ -104,16 +104,16 @@ impl Door {
         unreachable!("the last try returns")
     }
 
-    async fn publish(&self, broker: &dyn Broker, command: &PurchaseCommand) -> Result<Routing, PublishError> {
+    async fn publish(&self, broker: &dyn Broker, command: &Command) -> Result<Routing, PublishError> {
         let clock: &dyn Clock = &self.clock;
         let trace = TraceContext::start(clock.uuid(), clock.draw());
         let message = Message {
             exchange: topology::commands(&self.partner),
-            routing_key: "purchase".into(),
+            routing_key: command.kind().as_str().into(),
             body: Bytes::from(command.to_json()),
             properties: Properties {
-                message_id: Some(command.request_id.to_string()),
-                correlation_id: Some(command.request_id.to_string()),
+                message_id: Some(command.request_id().to_string()),
+                correlation_id: Some(command.request_id().to_string()),
                 content_type: Some("application/json".into()),
                 timestamp: Some(clock.now()),
                 headers: [("traceparent".to_owned(), trace.traceparent().to_owned())].into(),
@@ -122,7 +122,7 @@ impl Door {
         broker.publish(message).await
     }
 
-    async fn accept(&self, store: &dyn Store, command: &PurchaseCommand, by: &str) -> Result<Handed, StoreError> {
+    async fn accept(&self, store: &dyn Store, command: &Command, by: &str) -> Result<Handed, StoreError> {
         match accepting::accept(store, &self.clock, &self.partner, command.clone(), None, Some(by)).await? {
             Accepted::New(_) => Ok(Handed::Accepted),
             Accepted::Repeat(_) => Ok(Handed::Repeat),

@@ -2,29 +2,26 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clawback_domain::{
-    PartnerId,
-    command::{MOST_BYTES, PurchaseCommand, parse_purchase},
-};
+use clawback_domain::PartnerId;
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{
     door::{Door, Handed},
+    lines::commands,
     resume::Progress,
 };
-use crate::{config::Needs, context::Context, failure::Failure, verbs::who::WhoFlags};
+use crate::{accepting::Command, config::Needs, context::Context, failure::Failure, verbs::who::WhoFlags};
 
 #[derive(Debug, clap::Args)]
 pub struct FileFlags {
-    /// One command a line (.ndjson), or a table with a header (.csv); each needs its request_id
+    /// One command a line (.ndjson), or a table with a header (.csv); each needs its request_id, and `command` says whether it is
+    /// a purchase (without it, too) or a sellback
     #[arg(long, required = true)]
     file: Option<PathBuf>,
     /// Who asks [default: the only partner]
@@ -89,7 +86,7 @@ pub async fn run(context: &Context, flags: FileFlags) -> Result<(), Failure> {
 /// Hands in what is not handed in yet, many at once, and keeps the mark at the last without a gap.
 async fn send(
     door: &Door,
-    commands: impl Iterator<Item = Result<PurchaseCommand, String>>,
+    commands: impl Iterator<Item = Result<Command, String>>,
     rate: Option<u32>,
     progress: &mut Progress,
     bar: &ProgressBar,
@@ -156,109 +153,4 @@ fn check(path: &Path) -> Result<u64, Failure> {
         problems.push(format!("and {more} more"));
     }
     Err(Failure::failed(format!("nothing was sent; {} has problems:\n{}", path.display(), problems.join("\n"))))
-}
-
-type Commands = Box<dyn Iterator<Item = Result<PurchaseCommand, String>>>;
-
-fn commands(path: &Path) -> Result<Commands, Failure> {
-    let open = || File::open(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())));
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("ndjson" | "jsonl") => Ok(Box::new(lines(open()?))),
-        Some("csv") => table(open()?),
-        _ => Err(Failure::usage(format!("{} is neither .ndjson nor .csv", path.display()))),
-    }
-}
-
-/// Empty lines are skipped.
-fn lines(file: File) -> impl Iterator<Item = Result<PurchaseCommand, String>> {
-    let mut reader = BufReader::new(file);
-    let mut number = 0_u64;
-    std::iter::from_fn(move || {
-        loop {
-            number += 1;
-            let line = read_line(&mut reader).transpose()?;
-            let line = match line {
-                Ok(line) if line.trim_ascii().is_empty() => continue,
-                line => line,
-            };
-            let command = line.and_then(|line| parse_purchase(None, &line).map_err(|error| error.to_string()));
-            return Some(command.map_err(|why| format!("line {number}: {why}")));
-        }
-    })
-}
-
-/// One line, bounded: a file without line breaks must not be read into memory.
-fn read_line(reader: &mut BufReader<File>) -> Result<Option<Vec<u8>>, String> {
-    let mut line = Vec::new();
-    let most = MOST_BYTES as u64 + 2;
-    let read = reader.take(most).read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
-    if read == 0 {
-        return Ok(None);
-    }
-    if read as u64 == most && line.last() != Some(&b'\n') {
-        reader.skip_until(b'\n').map_err(|error| error.to_string())?;
-        return Err(format!("is longer than {MOST_BYTES} bytes"));
-    }
-    Ok(Some(line))
-}
-
-/// The header names the fields of a command; empty cells are left out.
-fn table(file: File) -> Result<Commands, Failure> {
-    let mut reader = csv::Reader::from_reader(file);
-    let header = reader.headers().map_err(|error| Failure::failed(format!("the header: {error}")))?.clone();
-    Ok(Box::new(reader.into_records().map(move |record| {
-        let record = record.map_err(|error| error.to_string())?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let text = row(&header, &record).map_err(|why| format!("line {line}: {why}"))?;
-        parse_purchase(None, text.as_bytes()).map_err(|error| format!("line {line}: {error}"))
-    })))
-}
-
-/// A row as the JSON that a partner would have sent.
-fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<String, String> {
-    let mut fields = Map::new();
-    for (name, cell) in header.iter().zip(record).filter(|(_, cell)| !cell.is_empty()) {
-        let value = match name {
-            "amount" => cell.parse::<serde_json::Number>().map_or_else(|_| Value::from(cell), Value::Number),
-            "metadata" => serde_json::from_str(cell).map_err(|error| format!("metadata is not JSON: {error}"))?,
-            _ => Value::from(cell),
-        };
-        fields.insert(name.to_owned(), value);
-    }
-    Ok(Value::Object(fields).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn read(name: &str, text: &str) -> Vec<Result<String, String>> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        commands(&path).unwrap().map(|command| command.map(|command| command.to_json())).collect()
-    }
-
-    #[test]
-    fn both_formats_read_as_the_same_commands() {
-        let lines = read("a.ndjson", "{\"request_id\":\"r1\",\"user_id\":\"u\",\"pack_id\":\"p\",\"amount\":2}\n\n");
-        let table = read("a.csv", "request_id,user_id,pack_id,amount,not_after\nr1,u,p,2,\n");
-        assert_eq!(lines, table);
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].is_ok());
-    }
-
-    #[test]
-    fn a_bad_line_is_named_and_the_next_is_read() {
-        let long = format!("\"{}\"\n", "x".repeat(3 * MOST_BYTES));
-        let good = "{\"request_id\":\"r\",\"user_id\":\"u\",\"pack_id\":\"p\",\"amount\":1}";
-        let lines = read("a.ndjson", &format!("{{\n{long}{good}"));
-        assert!(lines[0].as_ref().unwrap_err().starts_with("line 1: "), "{lines:?}");
-        assert_eq!(lines[1].as_ref().unwrap_err(), &format!("line 2: is longer than {MOST_BYTES} bytes"));
-        assert!(lines[2].is_ok());
-        let table = read("a.csv", "request_id,user_id,pack_id,amount\nr,u,p,many\n");
-        assert!(table[0].as_ref().unwrap_err().starts_with("line 2: /amount"), "{table:?}");
-    }
 }

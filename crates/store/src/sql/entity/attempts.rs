@@ -1,4 +1,4 @@
-use clawback_domain::{AttemptToken, Money, PurchaseId, change::Fact, purchase::Attempt};
+use clawback_domain::{AttemptToken, Money, OrderId, change::Fact, purchase::Attempt};
 use sea_orm::entity::prelude::*;
 
 use super::count;
@@ -9,7 +9,7 @@ use crate::{AttemptRecord, StoreError, sql::json};
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub token: Uuid,
-    pub purchase: Uuid,
+    pub order_id: Uuid,
     pub number: i64,
     pub started_at: ChronoDateTimeUtc,
     pub send_by: ChronoDateTimeUtc,
@@ -42,6 +42,6 @@ impl TryFrom<Model> for AttemptRecord {
             deadline: row.deadline,
             price: row.price.map(Money::usd),
         };
-        Ok(AttemptRecord { purchase: PurchaseId(row.purchase), attempt, fact })
+        Ok(AttemptRecord { order: OrderId(row.order_id), attempt, fact })
     }
 }

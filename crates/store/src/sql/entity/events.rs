@@ -4,7 +4,7 @@ use clawback_domain::{
 };
 use sea_orm::entity::prelude::*;
 
-use super::{count, id, purchases::trace};
+use super::{count, id, orders::trace};
 use crate::{StoreError, StoredEvent, sql::json};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

@@ -4,9 +4,9 @@ pub mod attempts;
 pub mod cases;
 pub mod dead_letters;
 pub mod events;
+pub mod orders;
 pub mod pauses;
 pub mod pulls;
-pub mod purchases;
 pub mod timeline;
 pub mod unexplained;
 
@@ -15,7 +15,7 @@ use std::fmt::Display;
 use crate::StoreError;
 
 /// A text of a row as the id it is.
-fn id<T: std::str::FromStr<Err = E>, E: Display>(column: &str, text: &str) -> Result<T, StoreError> {
+pub(super) fn id<T: std::str::FromStr<Err = E>, E: Display>(column: &str, text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error: E| super::json::corrupt(column, &error))
 }
 

@@ -1,6 +1,6 @@
 use clawback_domain::{
-    Money, PullId, PurchaseId,
-    item::{Expiry, Pull, Sight},
+    Money, PullId, PurchaseId, SellbackId,
+    item::{Expiry, Pull, PullSale, Sight},
 };
 use sea_orm::entity::prelude::*;
 
@@ -23,12 +23,15 @@ pub struct Model {
     pub expires_at: Option<ChronoDateTimeUtc>,
     pub expiry_known: bool,
     pub pack_id: String,
+    pub item_id: String,
     pub item: String,
     pub looked_at: Option<ChronoDateTimeUtc>,
     pub seen_at: Option<ChronoDateTimeUtc>,
     pub missing_since: Option<ChronoDateTimeUtc>,
     pub purchased_at: Option<ChronoDateTimeUtc>,
     pub price: Option<i64>,
+    pub sold_by: Option<Uuid>,
+    pub sold_at: Option<ChronoDateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -61,6 +64,7 @@ impl TryFrom<Model> for Pull {
                 },
                 price: row.price.map(Money::usd),
             },
+            sale: row.sold_by.zip(row.sold_at).map(|(by, at)| PullSale { by: SellbackId(by), at }),
         })
     }
 }

@@ -1,4 +1,4 @@
-use clawback_domain::{PurchaseId, purchase::StateName, timeline::Entry};
+use clawback_domain::{OrderId, order::StateName, timeline::Entry};
 use sea_orm::entity::prelude::*;
 
 use crate::{StoreError, sql::json};
@@ -7,7 +7,7 @@ use crate::{StoreError, sql::json};
 #[sea_orm(table_name = "timeline")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub purchase: Uuid,
+    pub order_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub version: i64,
     pub at: ChronoDateTimeUtc,
@@ -29,7 +29,7 @@ impl TryFrom<Model> for Entry {
     fn try_from(row: Model) -> Result<Self, StoreError> {
         let state = |name: &str| StateName::parse(name).ok_or_else(|| json::corrupt("state", &name));
         Ok(Entry {
-            purchase: PurchaseId(row.purchase),
+            order: OrderId(row.order_id),
             version: row.version,
             at: row.at,
             what: row.what,

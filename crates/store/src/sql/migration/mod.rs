@@ -9,9 +9,9 @@ mod attempts;
 mod cases;
 mod dead_letters;
 mod events;
+mod orders;
 mod pauses;
 mod pulls;
-mod purchases;
 mod timeline;
 mod unexplained;
 
@@ -38,15 +38,8 @@ impl MigrationName for First {
 #[async_trait::async_trait]
 impl MigrationTrait for First {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = [
-            purchases::TABLE,
-            attempts::TABLE,
-            pulls::TABLE,
-            events::TABLE,
-            timeline::TABLE,
-            dead_letters::TABLE,
-            pauses::TABLE,
-        ];
+        let tables =
+            [orders::TABLE, attempts::TABLE, pulls::TABLE, events::TABLE, timeline::TABLE, dead_letters::TABLE, pauses::TABLE];
         apply(manager, &tables).await
     }
 }
@@ -63,7 +56,8 @@ impl MigrationName for Evidence {
 #[async_trait::async_trait]
 impl MigrationTrait for Evidence {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        apply(manager, &[pulls::SIGHTS, purchases::OPEN_OF_USER, cases::TABLE, unexplained::TABLE, attempts::PRICE]).await
+        apply(manager, &[pulls::SIGHTS, orders::OPEN_OF_USER, cases::TABLE, unexplained::TABLE, attempts::PRICE, pulls::SALES])
+            .await
     }
 }
 
@@ -114,8 +108,8 @@ mod tests {
         options.max_connections(1);
         let db = Database::connect(options).await.expect("memory takes connections");
         Migrator::up(&db, Some(1)).await.expect("the first schema");
-        let drawn = "INSERT INTO pulls (id, purchase, position, created_at, expiry_known, partner, user_id, pack_id, item) VALUES
-            (zeroblob(16), zeroblob(16), 0, '2026-03-01T12:00:00+00:00', FALSE, 'acme', 'user-1', 'pack-1', '{\"item_id\":\"a\"}')";
+        let drawn = "INSERT INTO pulls (id, purchase, position, created_at, expiry_known, partner, user_id, pack_id, item_id, item) VALUES
+            (zeroblob(16), zeroblob(16), 0, '2026-03-01T12:00:00+00:00', FALSE, 'acme', 'user-1', 'pack-1', 'a', '{\"item_id\":\"a\"}')";
         db.execute_unprepared(drawn).await.expect("it fits the first schema");
         Migrator::up(&db, None).await.expect("the others");
         let row = entity::pulls::Entity::find().one(&db).await.expect("it can be read").expect("it is there");
@@ -127,7 +121,7 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         for backend in [DbBackend::Postgres, DbBackend::Sqlite] {
-            for text in [purchases::TABLE, events::TABLE, pulls::SIGHTS, cases::TABLE, unexplained::TABLE] {
+            for text in [orders::TABLE, events::TABLE, pulls::SIGHTS, pulls::SALES, cases::TABLE, unexplained::TABLE] {
                 assert!(!ddl(text, backend).contains('{'));
             }
         }

@@ -1,6 +1,7 @@
 //! Pulls: the items drawn.
 //!
-//! One index finds those of a user and those of a purchase, whose partner and user its row tells.
+//! One index finds those of a user and those of a purchase, whose partner and user its row tells; another those that share an item id,
+//! by user: else a planner in search of that order goes through all pulls of a partner.
 
 pub const TABLE: &str = "
 CREATE TABLE pulls (
@@ -13,9 +14,11 @@ CREATE TABLE pulls (
     partner {text} NOT NULL,
     user_id {text} NOT NULL,
     pack_id {text} NOT NULL,
+    item_id {text} NOT NULL,
     item {text} NOT NULL,
     PRIMARY KEY (partner, user_id, purchase, position)
 );
+CREATE INDEX pulls_of_item ON pulls (partner, item_id, user_id);
 ";
 
 /// What looks have shown of each; `price` in millionths of a dollar. None of it is indexed, so a look touches no index where a page has room.
@@ -25,4 +28,10 @@ ALTER TABLE pulls ADD COLUMN seen_at {time};
 ALTER TABLE pulls ADD COLUMN missing_since {time};
 ALTER TABLE pulls ADD COLUMN purchased_at {time};
 ALTER TABLE pulls ADD COLUMN price bigint;
+";
+
+/// The sellback that gave each away.
+pub const SALES: &str = "
+ALTER TABLE pulls ADD COLUMN sold_by {uuid};
+ALTER TABLE pulls ADD COLUMN sold_at {time};
 ";

@@ -1,8 +1,8 @@
-//! The timeline of each purchase: one entry a version.
+//! The timeline of each order: one entry a version.
 
 pub const TABLE: &str = "
 CREATE TABLE timeline (
-    purchase {uuid} NOT NULL,
+    order_id {uuid} NOT NULL,
     version bigint NOT NULL,
     at {time} NOT NULL,
     what {text} NOT NULL,
@@ -10,6 +10,6 @@ CREATE TABLE timeline (
     became {text} NOT NULL,
     note {text} NOT NULL,
     person {text},
-    PRIMARY KEY (purchase, version)
+    PRIMARY KEY (order_id, version)
 );
 ";

@@ -77,7 +77,7 @@ fn given(purchase: &Purchase) -> [Cell<'_>; GIVEN.len()] {
 /// Returns the ids that were not there before. Within a batch each id has one caller, so an id here is that caller's.
 pub static INSERTIONS: Bulk = Bulk {
     columns: &then_moving::<12, 23>(GIVEN),
-    then: "INSERT INTO purchases (id, amount, digest, created_at, not_after, partner, request_id, user_id, pack_id, metadata,
+    then: "INSERT INTO orders (id, amount, digest, created_at, not_after, partner, request_id, user_id, pack_id, metadata,
             traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
             waiting_code, session_id, detail)
         SELECT n_id, n_amount, n_digest, n_created_at, n_not_after, n_partner, n_request_id, n_user_id, n_pack_id, n_metadata,
@@ -99,7 +99,7 @@ pub fn insertion_rows<'a>(purchases: impl Iterator<Item = &'a Purchase>) -> Writ
 /// make it due later touch no index.
 pub static CHANGES: Bulk = Bulk {
     columns: &then_moving::<1, 12>([("id", Kind::Uuid)]),
-    then: "UPDATE purchases SET version = n_version, due_at = n_due_at,
+    then: "UPDATE orders SET version = n_version, due_at = n_due_at,
             look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
             nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
             state = n_state, waiting_code = n_waiting_code, session_id = n_session_id, detail = n_detail

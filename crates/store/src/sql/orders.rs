@@ -1,12 +1,12 @@
-//! Purchases read, claimed and lifted: everything about them that does not share a group commit.
+//! Orders read, claimed and lifted: everything about them that does not share a group commit.
 
 use clawback_domain::{
-    PartnerId, PurchaseId, Time, UserId,
+    OrderId, PartnerId, PurchaseId, Time, UserId,
     clock::after,
     item::Pull,
+    order::{AnyOrder, StateName},
     pause::{CommandKind, PauseScope},
     poll::next_nudge,
-    purchase::{Purchase, StateName},
     reason::WaitCode,
     timeline::Entry,
 };
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Sql,
-    entity::{attempts, pulls, purchases, timeline},
+    entity::{attempts, orders, pulls, timeline},
     failure::{self, reading},
     json,
     statement::{Bulk, Cell, Kind, Rows},
@@ -32,33 +32,33 @@ const MOST_MOVED: u32 = 1000;
 const LIFTED_AT_ONCE: u64 = 5000;
 
 impl Sql {
-    pub(super) async fn find_purchase(&self, id: PurchaseId) -> Result<Option<Purchase>, StoreError> {
-        let row = purchases::Entity::find_by_id(id.0).one(&self.read).await.map_err(reading)?;
-        row.map(Purchase::try_from).transpose()
+    pub(super) async fn find_order(&self, id: OrderId) -> Result<Option<AnyOrder>, StoreError> {
+        let row = orders::Entity::find_by_id(id.0).one(&self.read).await.map_err(reading)?;
+        row.map(AnyOrder::try_from).transpose()
     }
 
-    pub(super) async fn list_purchases(&self, filter: Filter) -> Result<Vec<Purchase>, StoreError> {
+    pub(super) async fn list_orders(&self, filter: Filter) -> Result<Vec<AnyOrder>, StoreError> {
         let order = if filter.oldest_first { Order::Asc } else { Order::Desc };
-        let rows = purchases::Entity::find()
+        let rows = orders::Entity::find()
             .filter(condition(&filter))
-            .order_by(purchases::Column::CreatedAt, order.clone())
-            .order_by(purchases::Column::Id, order)
+            .order_by(orders::Column::CreatedAt, order.clone())
+            .order_by(orders::Column::Id, order)
             .limit(u64::from(filter.limit))
             .all(&self.read);
         all(rows.await)
     }
 
-    pub(super) async fn find_attempts(&self, id: PurchaseId) -> Result<Vec<AttemptRecord>, StoreError> {
+    pub(super) async fn find_attempts(&self, id: OrderId) -> Result<Vec<AttemptRecord>, StoreError> {
         let rows = attempts::Entity::find()
-            .filter(attempts::Column::Purchase.eq(id.0))
+            .filter(attempts::Column::OrderId.eq(id.0))
             .order_by(attempts::Column::Number, Order::Asc)
             .all(&self.read);
         all(rows.await)
     }
 
-    pub(super) async fn find_timeline(&self, id: PurchaseId) -> Result<Vec<Entry>, StoreError> {
+    pub(super) async fn find_timeline(&self, id: OrderId) -> Result<Vec<Entry>, StoreError> {
         let rows = timeline::Entity::find()
-            .filter(timeline::Column::Purchase.eq(id.0))
+            .filter(timeline::Column::OrderId.eq(id.0))
             .order_by(timeline::Column::Version, Order::Asc)
             .all(&self.read);
         all(rows.await)
@@ -66,10 +66,10 @@ impl Sql {
 
     /// Through the index of their user, whom the purchase tells.
     pub(super) async fn find_pulls(&self, id: PurchaseId) -> Result<Vec<Pull>, StoreError> {
-        let Some(purchase) = self.find_purchase(id).await? else { return Ok(Vec::new()) };
+        let Some(purchase) = self.find_order(id).await? else { return Ok(Vec::new()) };
         let rows = pulls::Entity::find()
-            .filter(pulls::Column::Partner.eq(purchase.partner.as_str()))
-            .filter(pulls::Column::UserId.eq(purchase.command.user_id.as_str()))
+            .filter(pulls::Column::Partner.eq(purchase.partner().as_str()))
+            .filter(pulls::Column::UserId.eq(purchase.user_id().as_str()))
             .filter(pulls::Column::Purchase.eq(id.0))
             .order_by(pulls::Column::Position, Order::Asc)
             .all(&self.read);
@@ -80,25 +80,27 @@ impl Sql {
         all(pulls_of_user(partner, user).all(&self.read).await)
     }
 
-    pub(super) async fn count_purchases(&self) -> Result<Counts, StoreError> {
-        let sql = "SELECT partner, state, count(*) AS purchases FROM purchases GROUP BY partner, state";
+    pub(super) async fn count_orders(&self) -> Result<Counts, StoreError> {
+        let sql = "SELECT partner, kind, state, count(*) AS orders FROM orders GROUP BY partner, kind, state";
         let rows = self.read.query_all_raw(self.statement(sql, vec![])).await.map_err(reading)?;
         let count = |row: QueryResult| {
-            let (partner, state): (String, String) = (get(&row, "partner")?, get(&row, "state")?);
+            let (partner, kind): (String, String) = (get(&row, "partner")?, get(&row, "kind")?);
+            let kind = CommandKind::parse(&kind).ok_or_else(|| json::corrupt("kind", &kind))?;
+            let state: String = get(&row, "state")?;
             let partner = PartnerId::new(partner).map_err(|error| json::corrupt("partner", &error))?;
             let state = StateName::parse(&state).ok_or_else(|| json::corrupt("state", &state))?;
-            Ok(((partner, state), get::<i64>(&row, "purchases")?.unsigned_abs()))
+            Ok(((partner, kind, state), get::<i64>(&row, "orders")?.unsigned_abs()))
         };
         rows.into_iter().map(count).collect()
     }
 
     /// Two statements. The first puts rows in their place whose `due_at` has moved on since `look_at` was set; the second claims.
-    pub(super) async fn claim_purchases(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {
+    pub(super) async fn claim_orders(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<Due>, StoreError> {
         let skip = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
         let moved = format!(
             "WITH c AS MATERIALIZED (
-                SELECT id FROM purchases WHERE look_at <= $1 AND due_at > $1 ORDER BY look_at LIMIT {MOST_MOVED} {skip})
-            UPDATE purchases SET look_at = due_at FROM c WHERE purchases.id = c.id"
+                SELECT id FROM orders WHERE look_at <= $1 AND due_at > $1 ORDER BY look_at LIMIT {MOST_MOVED} {skip})
+            UPDATE orders SET look_at = due_at FROM c WHERE orders.id = c.id"
         );
         self.write.execute_raw(self.statement(moved, vec![now.into()])).await.map_err(failure::writing)?;
 
@@ -111,25 +113,22 @@ impl Sql {
         let nudged = nudged(now, &mut values);
         let claimed = format!(
             "WITH c AS MATERIALIZED (
-                SELECT id FROM purchases WHERE look_at <= $1 AND due_at <= $1 {others} ORDER BY look_at LIMIT $2 {skip})
-            UPDATE purchases SET version = version + 1, nudges = nudges + 1, due_at = {nudged}, look_at = {nudged}
-            FROM c WHERE purchases.id = c.id RETURNING purchases.id, partner, version"
+                SELECT id FROM orders WHERE look_at <= $1 AND due_at <= $1 {others} ORDER BY look_at LIMIT $2 {skip})
+            UPDATE orders SET version = version + 1, nudges = nudges + 1, due_at = {nudged}, look_at = {nudged}
+            FROM c WHERE orders.id = c.id RETURNING orders.id, partner, version"
         );
         let rows = self.write.query_all_raw(self.statement(claimed, values)).await.map_err(failure::writing)?;
         rows.iter().map(due).collect()
     }
 
     /// Reads who is held, reckons everyone's slot, and writes each only if nobody touched it in between: whoever did has it in hand.
-    pub(super) async fn lift_purchases(
+    pub(super) async fn lift_orders(
         &self,
         scope: &PauseScope,
         codes: &[WaitCode],
         now: Time,
         rate: u32,
     ) -> Result<u64, StoreError> {
-        if scope.kind == Some(CommandKind::Sellback) {
-            return Ok(0);
-        }
         let (mut lifted, mut place, mut last) = (0, 0u64, None);
         loop {
             let page = self.held(scope, codes, last).await?;
@@ -144,11 +143,14 @@ impl Sql {
 
     /// A page of held rows, oldest first.
     async fn held(&self, scope: &PauseScope, codes: &[WaitCode], last: Option<(Time, Uuid)>) -> Result<Vec<Held>, StoreError> {
-        use purchases::Column as C;
+        use orders::Column as C;
         let mut held = Condition::all()
             .add(C::LookAt.is_not_null())
             .add(C::State.eq(StateName::Accepted.as_str()))
             .add(C::WaitingCode.is_in(codes.iter().map(|code| code.as_str())));
+        if let Some(kind) = scope.kind {
+            held = held.add(C::Kind.eq(kind.as_str()));
+        }
         if let Some(partner) = &scope.partner {
             held = held.add(C::Partner.eq(partner.as_str()));
         }
@@ -159,7 +161,7 @@ impl Sql {
             let younger = Condition::all().add(C::CreatedAt.eq(created)).add(C::Id.gt(id));
             held = held.add(Condition::any().add(C::CreatedAt.gt(created)).add(younger));
         }
-        let rows = purchases::Entity::find()
+        let rows = orders::Entity::find()
             .select_only()
             .columns([C::Id, C::Version, C::DueAt, C::CreatedAt])
             .filter(held)
@@ -194,7 +196,7 @@ pub fn pulls_of_user(partner: &PartnerId, user: &UserId) -> Select<pulls::Entity
 
 pub static LIFTS: Bulk = Bulk {
     columns: &[("id", Kind::Uuid), ("version", Kind::BigInt), ("due_at", Kind::Time)],
-    then: "UPDATE purchases SET version = version + 1, due_at = n_due_at,
+    then: "UPDATE orders SET version = version + 1, due_at = n_due_at,
             look_at = CASE WHEN n_due_at < look_at THEN n_due_at ELSE look_at END
         FROM v WHERE id = n_id AND version = n_version AND due_at IS NOT NULL RETURNING id",
     returns: true,
@@ -210,7 +212,7 @@ struct Held {
 }
 
 /// Where a claim moves a row's `due_at`, as SQL over the row: later with every nudge, but not past `not_after`, at which an accepted
-/// purchase must change by itself. The moments are reckoned here and bound, so that no SQL adds times.
+/// order must change by itself. The moments are reckoned here and bound, so that no SQL adds times.
 fn nudged(now: Time, values: &mut Vec<Value>) -> String {
     let mut bind = |span| {
         values.push(after(now, span).into());
@@ -233,7 +235,7 @@ fn placeholders(first: usize, count: usize) -> String {
 
 fn due(row: &QueryResult) -> Result<Due, StoreError> {
     let partner = PartnerId::new(get::<String>(row, "partner")?).map_err(|error| json::corrupt("partner", &error))?;
-    Ok(Due { partner, purchase: PurchaseId(get(row, "id")?), version: get(row, "version")? })
+    Ok(Due { partner, order: OrderId(get(row, "id")?), version: get(row, "version")? })
 }
 
 fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, StoreError> {
@@ -241,8 +243,11 @@ fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, Sto
 }
 
 fn condition(filter: &Filter) -> Condition {
-    use purchases::Column as C;
+    use orders::Column as C;
     let mut all = Condition::all();
+    if let Some(kind) = filter.kind {
+        all = all.add(C::Kind.eq(kind.as_str()));
+    }
     if let Some(partner) = &filter.partner {
         all = all.add(C::Partner.eq(partner.as_str()));
     }
@@ -250,7 +255,7 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(C::RequestId.eq(request.as_str()));
     }
     if let (Some(partner), Some(request)) = (&filter.partner, &filter.request) {
-        all = all.add(C::Id.eq(PurchaseId::of(partner, request).0));
+        all = all.add(C::Id.eq(OrderId::of(partner, request).0));
     }
     if let Some(state) = filter.state {
         all = all.add(C::State.eq(state.as_str()));
