@@ -33,6 +33,7 @@ pub mod pause;
 pub mod planted;
 pub mod rehearsal;
 pub mod warning;
+pub mod webhook;
 
 pub use clock::{Clock, Tasks, Time};
 pub use id::{
