@@ -1,5 +1,7 @@
 //! The store's door: the model, with the world's faults before and after each commit.
 
+mod deliveries;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

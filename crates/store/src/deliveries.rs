@@ -37,7 +37,9 @@ pub enum Settled {
         pause: Option<Duration>,
     },
     /// The endpoint wants no deliveries any more: it is disabled, and this one waits with all others.
-    Gone { why: String },
+    Gone {
+        why: String,
+    },
 }
 
 /// A webhook as the store knows it.
@@ -65,9 +67,15 @@ pub struct Webhook {
 pub enum Replay {
     Event(EventId),
     /// A page of those after a position that happened at `since` or later.
-    Since { since: Time, position: i64, limit: u32 },
+    Since {
+        since: Time,
+        position: i64,
+        limit: u32,
+    },
     /// The first so many of those that were given up.
-    GivenUp { limit: u32 },
+    GivenUp {
+        limit: u32,
+    },
 }
 
 /// A page of a replay.
@@ -82,7 +90,8 @@ pub struct Replayed {
 #[async_trait]
 pub trait Deliveries: Send + Sync + 'static {
     /// Makes deliveries of the first `limit` events after the place of the partner's webhook, due now, and moves its place on; returns how
-    /// many. None while it is disabled, or another worker is at it. A webhook that was not known begins with what happens after.
+    /// many. None while it is disabled or held, or another worker is at it: what cannot go out waits in the order of events. A webhook that
+    /// was not known begins with what happens after.
     async fn spool(&self, partner: &PartnerId, now: Time, limit: u32) -> Result<u32, StoreError>;
 
     /// Claims up to `limit` due deliveries of a partner and moves their `due_at` `lease` ahead: at most one per subject and none with an

@@ -6,6 +6,7 @@
 //! `now` always comes from the caller; no statement asks the database for the time to decide anything.
 
 pub mod audit;
+mod deliveries;
 mod draft;
 pub mod memory;
 pub mod sql;
@@ -30,6 +31,7 @@ use clawback_domain::{
 };
 
 pub use clawback_domain::change::AttemptRecord;
+pub use deliveries::{Claimed, Deliveries, Replay, Replayed, Settled, Webhook};
 pub use draft::{Draft, Open};
 
 /// What a caller does next is what tells these apart.
@@ -130,7 +132,7 @@ pub struct Filter {
 pub type Counts = BTreeMap<(PartnerId, CommandKind, StateName), u64>;
 
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Deliveries {
     // The way of an order. These three share group commits.
 
     /// Inserts an order, with its attempt if it is called at once.

@@ -9,6 +9,7 @@
 
 mod audit;
 mod cases;
+mod deliveries;
 mod events;
 mod facts;
 mod letters;
@@ -44,6 +45,7 @@ use crate::{
     audit::{Books, Scope},
 };
 use cases::Cases;
+use deliveries::Hooks;
 use events::Log;
 use facts::Attempts;
 use letters::Desk;
@@ -118,6 +120,7 @@ struct Tables {
     desk: Desk,
     cases: Cases,
     unexplained: Leftovers,
+    hooks: Hooks,
     /// What the write under way has committed, for the observer.
     commits: Vec<Committed>,
 }

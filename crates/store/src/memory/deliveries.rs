@@ -42,7 +42,7 @@ impl Hooks {
             self.hooks.insert(partner.clone(), Hook { position, ..Hook::default() });
             return 0;
         };
-        if hook.disabled.is_some() {
+        if hook.disabled.is_some() || matches!(hook.breaker.gate(now), Gate::Held { .. }) {
             return 0;
         }
         let page = log.after(Some(partner), hook.position, limit);

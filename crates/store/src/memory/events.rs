@@ -78,7 +78,7 @@ impl Log {
         self.rows.iter()
     }
 
-    fn at(&self, position: i64) -> &StoredEvent {
+    pub(super) fn at(&self, position: i64) -> &StoredEvent {
         &self.rows[position as usize - 1]
     }
 

@@ -36,7 +36,7 @@ struct ClaimedRow {
 #[async_trait]
 impl Deliveries for Sql {
     async fn spool(&self, partner: &PartnerId, now: Time, limit: u32) -> Result<u32, StoreError> {
-        match self.is_behind(partner).await.map_err(reading)? {
+        match self.is_behind(partner, now).await.map_err(reading)? {
             None => self.begin_here(partner).await.map_err(writing).map(|()| 0),
             Some(false) => Ok(0),
             Some(true) => self.spool_page(partner, now, limit).await.map_err(writing),
@@ -105,11 +105,11 @@ impl Deliveries for Sql {
 /// Becoming rows.
 impl Sql {
     /// Whether there are events after the place of a webhook that may take them; `None` when it is not known.
-    async fn is_behind(&self, partner: &PartnerId) -> Result<Option<bool>, DbErr> {
-        let sql = "SELECT w.disabled_at IS NULL AND EXISTS (
+    async fn is_behind(&self, partner: &PartnerId, now: Time) -> Result<Option<bool>, DbErr> {
+        let sql = "SELECT w.disabled_at IS NULL AND (w.held_until IS NULL OR w.held_until <= $2) AND EXISTS (
                 SELECT 1 FROM events e WHERE e.partner = w.partner AND e.position > w.position) AS behind
             FROM webhooks w WHERE w.partner = $1";
-        let row = self.read.query_one_raw(self.statement(sql, vec![partner.as_str().into()])).await?;
+        let row = self.read.query_one_raw(self.statement(sql, vec![partner.as_str().into(), now.into()])).await?;
         row.map(|row| row.try_get("", "behind")).transpose()
     }
 

@@ -99,7 +99,7 @@ impl Sql {
     }
 
     /// The highest position given so far, once nobody holds one at or below it without having committed.
-    async fn settled(&self) -> Result<i64, DbErr> {
+    pub(super) async fn settled(&self) -> Result<i64, DbErr> {
         let tx = self.read.begin().await?;
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({EVENTS_IN_ORDER})")).await?;
         let highest = tx.query_one_raw(self.statement("SELECT last_value FROM events_position_seq", vec![])).await?;

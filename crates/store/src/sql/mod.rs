@@ -2,7 +2,7 @@
 //!
 //! The way of a purchase goes through [`group_commit`]: [`batch`] says who shares a transaction, [`write`](mod@write) turns a batch
 //! into statements, [`statement`] speaks both dialects, [`failure`] says what an error means. Everything rarer goes its own way:
-//! [`orders`], [`events`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`unexplained`] what
+//! [`orders`], [`events`], [`deliveries`], [`letters`] and [`pauses`] hold what is read and claimed, [`cases`], [`looks`] and [`unexplained`] what
 //! unknown outcomes are settled with, [`audit`] what is proven, [`entity`] the rows, [`json`] what a state carries, [`migration`] the
 //! schema, [`connect`](mod@connect) the connections and their measured options.
 
@@ -10,6 +10,7 @@ mod audit;
 mod batch;
 mod cases;
 mod connect;
+mod deliveries;
 mod entity;
 mod events;
 mod failure;

@@ -13,6 +13,7 @@ mod auditing;
 mod auditing_sales;
 mod cases;
 mod claiming;
+mod deliveries;
 mod events;
 mod facts;
 mod inserting;
@@ -111,6 +112,25 @@ suite! {
         a_lift_takes_the_rows_next_number,
         a_lift_never_delays_a_row,
         a_lift_of_nothing_is_nothing,
+    }
+    deliveries {
+        a_webhook_begins_with_what_happens_after_it_is_known,
+        a_webhook_of_an_empty_store_misses_nothing,
+        each_webhook_gets_its_own_partners_events_once,
+        a_claimed_delivery_comes_due_again_when_its_lease_is_over,
+        the_second_delivery_of_a_subject_waits_for_the_first,
+        what_was_given_up_holds_nobody_up,
+        a_delivered_event_is_never_claimed_again,
+        a_late_failure_changes_nothing_and_a_late_success_does,
+        an_endpoint_that_fails_over_and_over_is_held_and_then_probed_once,
+        a_success_between_failures_keeps_an_endpoint_open,
+        a_wish_for_a_pause_holds_the_endpoint,
+        an_endpoint_that_is_gone_gets_nothing_until_it_is_enabled,
+        a_replay_sends_what_happened_since_with_the_same_ids,
+        one_event_is_replayed_by_its_id,
+        workers_side_by_side_deliver_each_event_once,
+        events_that_are_committed_at_once_are_all_delivered,
+        a_reason_with_a_nul_is_refused,
     }
     events {
         an_event_is_left_to_the_hot_path_until_its_first_look,

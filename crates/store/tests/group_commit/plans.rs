@@ -9,7 +9,7 @@ use clawback_domain::{
     evidence::Sightings,
     purchase::{Happened, Purchase},
 };
-use clawback_store::{Applied, Sent, Store};
+use clawback_store::{Applied, Deliveries, Replay, Sent, Settled, Store};
 use sea_orm::ConnectionTrait;
 
 use crate::{
@@ -184,7 +184,11 @@ fn ruled(change: Change, case: i64) -> Change {
 
 /// Of the tables that cases are made of, by sessions that have ended.
 async fn seq_scans(place: &Place) -> String {
-    let tables = KEPT_FOR_CASES.map(|table| format!("'{table}'")).join(", ");
+    scans_of(place, &KEPT_FOR_CASES).await
+}
+
+async fn scans_of(place: &Place, tables: &[&str]) -> String {
+    let tables = tables.iter().map(|table| format!("'{table}'")).collect::<Vec<_>>().join(", ");
     place.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'clawback%'").await;
     place
         .ask(&format!(
@@ -227,3 +231,46 @@ fn look(row: &Purchase) -> String {
 fn look_before_due(row: &Purchase) -> String {
     format!("SELECT look_at <= due_at FROM orders WHERE id = '{}'", row.id)
 }
+
+/// Many partners' events, and many deliveries that wait or were given up: those of one are found by indexes alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhooks_deliveries_are_found_among_all_others_by_indexes_alone() {
+    const EVENTS: u32 = 20;
+    on_postgres(async |place| {
+        for table in KEPT_FOR_WEBHOOKS {
+            place.execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+        place.execute("ANALYZE").await;
+        let store = place.store().await;
+        store.spool(&acme(), at(0), 100).await.unwrap();
+        fulfilled(&store, beta(), "another's", at(0)).await;
+        store.spool(&beta(), at(0), 100).await.unwrap();
+        fulfilled(&store, beta(), "another's too", at(0)).await;
+        store.spool(&beta(), at(0), 100).await.unwrap();
+        fill(&place, &[("events", "id"), ("deliveries", "event")]).await;
+        for n in 0..EVENTS {
+            fulfilled(&store, acme(), &format!("ours-{n}"), at(1)).await;
+        }
+        store.close().await;
+        let before = scans_of(&place, &KEPT_FOR_WEBHOOKS).await;
+
+        let store = place.store().await;
+        let mut delivered = 0;
+        while delivered < EVENTS {
+            store.spool(&acme(), at(2), 7).await.unwrap();
+            for claimed in store.claim_deliveries(&acme(), at(2), 5, LEASE).await.unwrap() {
+                store.settle_delivery(&claimed, Settled::Delivered, at(3)).await.unwrap();
+                delivered += 1;
+            }
+        }
+        let since = Replay::Since { since: at(0), position: 0, limit: 7 };
+        assert_eq!(store.replay_deliveries(&acme(), since, at(4), "ann").await.unwrap().count, 7);
+        store.replay_deliveries(&acme(), Replay::GivenUp { limit: 7 }, at(4), "ann").await.unwrap();
+        store.close().await;
+        assert_eq!(scans_of(&place, &KEPT_FOR_WEBHOOKS).await, before);
+    })
+    .await;
+}
+
+const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
+const KEPT_FOR_WEBHOOKS: [&str; 2] = ["events", "deliveries"];

@@ -70,13 +70,7 @@ impl Sql {
     }
 
     /// The webhook's place; `None` when it is not known.
-    async fn acted(
-        &self,
-        tx: &DatabaseTransaction,
-        partner: &PartnerId,
-        at: Time,
-        act: &str,
-    ) -> Result<Option<i64>, DbErr> {
+    async fn acted(&self, tx: &DatabaseTransaction, partner: &PartnerId, at: Time, act: &str) -> Result<Option<i64>, DbErr> {
         let sql = "UPDATE webhooks SET acted_at = $2, act = $3 WHERE partner = $1 RETURNING position";
         let values = vec![partner.as_str().into(), at.into(), act.into()];
         let row = tx.query_one_raw(self.statement(sql, values)).await?;

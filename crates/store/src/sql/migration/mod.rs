@@ -14,6 +14,7 @@ mod pauses;
 mod pulls;
 mod timeline;
 mod unexplained;
+mod webhooks;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
@@ -22,7 +23,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(Evidence)]
+        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks)]
     }
 }
 
@@ -58,6 +59,22 @@ impl MigrationTrait for Evidence {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         apply(manager, &[pulls::SIGHTS, orders::OPEN_OF_USER, cases::TABLE, unexplained::TABLE, attempts::PRICE, pulls::SALES])
             .await
+    }
+}
+
+/// What goes to partners' endpoints.
+struct Webhooks;
+
+impl MigrationName for Webhooks {
+    fn name(&self) -> &str {
+        "m0003_webhooks"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Webhooks {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        apply(manager, &[webhooks::TABLE]).await
     }
 }
 
@@ -121,7 +138,9 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         for backend in [DbBackend::Postgres, DbBackend::Sqlite] {
-            for text in [orders::TABLE, events::TABLE, pulls::SIGHTS, pulls::SALES, cases::TABLE, unexplained::TABLE] {
+            for text in
+                [orders::TABLE, events::TABLE, pulls::SIGHTS, pulls::SALES, cases::TABLE, unexplained::TABLE, webhooks::TABLE]
+            {
                 assert!(!ddl(text, backend).contains('{'));
             }
         }
