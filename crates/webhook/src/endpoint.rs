@@ -51,13 +51,16 @@ impl Endpoint {
     /// # Errors
     /// An URL that nothing will be delivered to, whoever answers there.
     pub fn new(url: &str, secrets: SigningSecrets, allow_insecure: bool) -> Result<Self, InvalidEndpoint> {
-        let reach = if allow_insecure { Reach::Development } else { Reach::Public };
-        let url = Url::parse(url).map_err(|error| match error {
-            url::ParseError::EmptyHost => InvalidEndpoint::NoHost,
-            other => InvalidEndpoint::Unreadable(other),
-        })?;
-        check(&url, reach)?;
-        Ok(Self { url, secrets, reach })
+        let reach = reach(allow_insecure);
+        Ok(Self { url: read(url, reach)?, secrets, reach })
+    }
+
+    /// The same without secrets, for who only reads a configuration.
+    ///
+    /// # Errors
+    /// As [`Endpoint::new`].
+    pub fn check(url: &str, allow_insecure: bool) -> Result<(), InvalidEndpoint> {
+        read(url, reach(allow_insecure)).map(drop)
     }
 
     pub fn url(&self) -> &Url {
@@ -75,6 +78,19 @@ impl Endpoint {
     pub(crate) fn reach(&self) -> Reach {
         self.reach
     }
+}
+
+fn reach(allow_insecure: bool) -> Reach {
+    if allow_insecure { Reach::Development } else { Reach::Public }
+}
+
+fn read(url: &str, reach: Reach) -> Result<Url, InvalidEndpoint> {
+    let url = Url::parse(url).map_err(|error| match error {
+        url::ParseError::EmptyHost => InvalidEndpoint::NoHost,
+        other => InvalidEndpoint::Unreadable(other),
+    })?;
+    check(&url, reach)?;
+    Ok(url)
 }
 
 fn check(url: &Url, reach: Reach) -> Result<(), InvalidEndpoint> {

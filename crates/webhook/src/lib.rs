@@ -23,7 +23,7 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use https::{Https, SetupError, Timeouts};
 pub use outcome::Outcome;
 pub use recorder::{Recorded, Recorder};
-pub use resolve::{Resolver, System};
+pub use resolve::{Resolver, System, look_up};
 pub use secret::{InvalidSecret, InvalidSecrets, SigningSecret, SigningSecrets};
 pub use signature::Signed;
 

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::timeout;
 
-use crate::address::{self, Reach};
+use crate::{
+    Endpoint,
+    address::{self, Reach},
+};
 
 /// Who tells the addresses of a host.
 #[async_trait]
@@ -55,6 +58,19 @@ impl Resolve for Checked {
         })
     }
 }
+
+/// How many addresses an endpoint's host has, as a delivery would find them.
+///
+/// # Errors
+/// A sentence: none, or one that is connected to for nobody.
+pub async fn look_up(endpoint: &Endpoint) -> Result<usize, String> {
+    let host = endpoint.url().host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let found = timeout(LOOK_UP, System.resolve(host)).await.map_err(|_| "the host's name was not resolved in time")?;
+    let addresses = found.map_err(|error| format!("the host's name is not resolved: {error}"))?;
+    checked(addresses, endpoint.reach()).map(Iterator::count).map_err(|error| error.to_string())
+}
+
+const LOOK_UP: Duration = Duration::from_secs(3);
 
 fn checked(addresses: Vec<IpAddr>, reach: Reach) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
     if addresses.is_empty() {
