@@ -33,6 +33,10 @@ pub struct Rates {
     pub blind_look: u64,
     /// For minutes the upstream does not know a user of whom we know pulls.
     pub blind_spell: u64,
+    /// A partner's server.
+    pub webhook_slow: u64,
+    pub webhook_away: u64,
+    pub webhook_answer_lost: u64,
     pub panic: u64,
     #[cfg(feature = "rehearsal")]
     points: Vec<(Point, u64)>,
@@ -69,6 +73,9 @@ impl Rates {
             refused_after: chance.rate("refused after", 40),
             blind_look: chance.rate("blind look", 50),
             blind_spell: chance.rate("blind spell", 100),
+            webhook_slow: chance.rate("webhook slow", 100),
+            webhook_away: chance.rate("webhook away", 300),
+            webhook_answer_lost: chance.rate("webhook answer lost", 100),
             panic: chance.rate("panic", 10),
             #[cfg(feature = "rehearsal")]
             points: Point::ALL.iter().map(|point| (*point, chance.rate(point.as_str(), 10))).collect(),

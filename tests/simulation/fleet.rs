@@ -15,6 +15,7 @@ use crate::{
     chance::{Chance, Stream},
     doors::{MOST_OFFSET, SimClock, SimTasks},
     executor::{End, Executor, Process},
+    hooks::{self, SimReceiver},
     operators,
     store::SimStore,
     upstream::SimUpstream,
@@ -232,7 +233,8 @@ impl Fleet {
         let store = Arc::new(SimStore(world.clone()));
         if self.members[place].is_worker {
             let partners = self.partners(&world, &clock);
-            let doors = Doors { store, broker, clock, tasks: Arc::new(SimTasks(world.clone())) };
+            let (receiver, tasks) = (Arc::new(SimReceiver(world.clone())), Arc::new(SimTasks(world.clone())));
+            let doors = Doors { store, broker, receiver, clock, tasks };
             let worker = Worker::new(doors, partners);
             world.handle().spawn(process, Box::pin(worker.run(shutdown.clone(), DRAIN)));
         } else {
@@ -247,7 +249,8 @@ impl Fleet {
         let partner = |id: PartnerId| {
             let (world, clock) = (world.clone(), clock.clone());
             let upstream = Arc::new(SimUpstream { world, partner: id.clone(), clock, timeouts: rules.timeouts });
-            Partner { id, upstream, limits, rules, closed: false }
+            let webhook = hooks::endpoint(&id);
+            Partner { id, upstream, limits, rules, closed: false, webhook }
         };
         workload::partners().into_iter().map(partner).collect()
     }

@@ -14,6 +14,7 @@ mod customers;
 mod doors;
 mod faults;
 mod fleet;
+mod hooks;
 mod operators;
 mod rehearsed;
 mod store;

@@ -16,6 +16,7 @@ use crate::{
     checks::{Seen, Violation},
     customers::BEFORE,
     doors::MOST_OFFSET,
+    hooks::hooks,
     sales::sales,
     workload::Ordered,
     world::World,
@@ -77,6 +78,7 @@ impl Whole<'_> {
             self.events(),
             self.letters(),
             sales(self),
+            hooks(self),
             folds(self.snapshot),
         ]
         .concat()

@@ -24,6 +24,7 @@ use crate::{
     doors::StillClock,
     executor::{End, Executor, mixed},
     fleet::{Fleet, Settings},
+    hooks,
     observer::{Observed, observe},
     operators, rehearsed,
     rest::{Told, Whole, bought_by_us, brought, is_at_rest, panicked},
@@ -131,7 +132,7 @@ fn rest(world: &World, ordered: &Ordered) -> bool {
     let settled =
         world.watch().look(|seen| seen.unsent.is_empty() && ordered.commands.keys().all(|id| seen.resting.contains(id)));
     let snapshot = world.store().snapshot();
-    settled && is_at_rest(&snapshot) && sales_rest(world, &snapshot)
+    settled && is_at_rest(&snapshot) && sales_rest(world, &snapshot) && hooks::is_calm(world)
 }
 
 /// Every sellback has ended, waits for a person, or waits for one that does; or its message is kept.
@@ -221,6 +222,7 @@ fn build_world(executor: &Executor, chance: &Chance, watch: &Watch, trace: Trace
     let partners = workload::partners().into_iter().map(|partner| PartnerTopology { partner, event_queue: true }).collect();
     let declared = world.broker().declare(&Topology { partners }).now_or_never();
     declared.expect("the embedded broker answers at once").expect("the topology can be declared");
+    hooks::begin(&world);
     world
 }
 

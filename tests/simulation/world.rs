@@ -17,6 +17,7 @@ use clawback_broker::embedded::Embedded;
 use clawback_domain::{PartnerId, Time, UserId, clock::after};
 use clawback_sandbox::engine::Shared;
 use clawback_store::{StoreError, memory::Memory};
+use clawback_webhook::Recorder;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -60,6 +61,7 @@ struct Inner {
     outages: Vec<(Duration, Duration)>,
     /// Users whom the upstream does not know for a while.
     spells: Mutex<BTreeMap<(PartnerId, UserId), Duration>>,
+    hooks: Recorder,
 }
 
 /// What a world is made of.
@@ -81,7 +83,9 @@ impl World {
         let offset = chance.span("upstream offset", Duration::ZERO, MOST_OFFSET * 2);
         let spells = Mutex::default();
         let outages = outages(&chance);
-        let inner = Inner { handle, chance, rates, healed, offset, store, broker, engine, watch, trace, outages, spells };
+        let hooks = Recorder::new();
+        let inner =
+            Inner { handle, chance, rates, healed, offset, store, broker, engine, watch, trace, outages, spells, hooks };
         Self { inner: Arc::new(inner), process: WORLD }
     }
 
@@ -100,6 +104,11 @@ impl World {
 
     pub fn broker(&self) -> &Embedded {
         &self.inner.broker
+    }
+
+    /// What partners' servers took.
+    pub fn hooks(&self) -> &Recorder {
+        &self.inner.hooks
     }
 
     pub fn engine(&self) -> &Shared {

@@ -85,6 +85,16 @@ pub const DEAD_LETTERS: &str = "clawback.dead_letters";
 pub const EVENTS_SENT: &str = "clawback.events.sent";
 /// Events that no queue was bound for [partner].
 pub const EVENTS_UNROUTED: &str = "clawback.events.unrouted";
+/// Attempts to deliver to a webhook [partner, outcome].
+pub const DELIVERIES: &str = "clawback.webhook.deliveries";
+/// Deliveries that wait, given-up ones apart, as the store has them [partner].
+pub const DELIVERIES_WAITING: &str = "clawback.webhook.waiting";
+/// Deliveries that were given up and are kept for a replay [partner].
+pub const DELIVERIES_GIVEN_UP: &str = "clawback.webhook.given_up";
+/// How long ago the oldest event happened that waits for a webhook [partner].
+pub const DELIVERY_AGE: &str = "clawback.webhook.oldest.age";
+/// 1 when a webhook gets no deliveries until a person enables it [partner].
+pub const WEBHOOK_DISABLED: &str = "clawback.webhook.disabled";
 /// Rows claimed as due [partner].
 pub const STEPS: &str = "clawback.steps";
 /// How overdue a claimed row was.
@@ -132,6 +142,11 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (DEAD_LETTERS, Kind::Counter, "Messages kept as dead letters"),
     (EVENTS_SENT, Kind::Counter, "Events published and confirmed"),
     (EVENTS_UNROUTED, Kind::Counter, "Events that no queue was bound for"),
+    (DELIVERIES, Kind::Counter, "Attempts to deliver to a webhook"),
+    (DELIVERIES_WAITING, Kind::Gauge, "Deliveries to a webhook that wait"),
+    (DELIVERIES_GIVEN_UP, Kind::Gauge, "Deliveries to a webhook that were given up"),
+    (DELIVERY_AGE, Kind::Gauge, "Seconds since the oldest event happened that waits for a webhook"),
+    (WEBHOOK_DISABLED, Kind::Gauge, "1 when a webhook is disabled"),
     (STEPS, Kind::Counter, "Rows claimed as due and stepped"),
     (STEP_LATENESS, Kind::Seconds, "How overdue a claimed row was"),
     (COMMIT_ROWS, Kind::Count, "Rows per group commit"),

@@ -6,12 +6,15 @@ use clawback_broker::Broker;
 use clawback_domain::{Clock, PartnerId, Tasks, purchase::Rules};
 use clawback_phygitals::Upstream;
 use clawback_store::Store;
+use clawback_webhook::{Endpoint, Receiver};
 
 /// Everything of the outside that all partners share.
 #[derive(Clone)]
 pub struct Doors {
     pub store: Arc<dyn Store>,
     pub broker: Arc<dyn Broker>,
+    /// Where partners' webhooks are.
+    pub receiver: Arc<dyn Receiver>,
     pub clock: Arc<dyn Clock>,
     pub tasks: Arc<dyn Tasks>,
 }
@@ -25,6 +28,8 @@ pub struct Partner {
     pub rules: Rules,
     /// Takes no new commands; open ones are followed to their end.
     pub closed: bool,
+    /// Where its events are delivered besides the event exchange. A reload changes its secrets, nothing else.
+    pub webhook: Option<Endpoint>,
 }
 
 /// For the whole installation; each worker takes its share.

@@ -1,5 +1,5 @@
-//! The queue consumer: takes commands, buys or sells at most once for each, follows every order to its end and publishes what
-//! happened.
+//! The queue consumer: takes commands, buys or sells at most once for each, follows every order to its end, publishes what happened
+//! and delivers it to webhooks.
 //!
 //! The worker decides nothing: [`clawback_domain::purchase::decide`] does. Here its decisions are written, then performed, and what
 //! the world answers is fed back. The outside is seen only through [`Doors`]; there is no clock, no randomness and no task that does
@@ -24,6 +24,7 @@ mod survey;
 mod take;
 mod tell;
 mod tenant;
+mod webhook;
 mod write;
 
 pub use doors::{Doors, Limits, Partner};

@@ -57,7 +57,7 @@ impl Worker {
 
     /// Works until `shutdown` is cancelled, then drains for at most `drain`. Runs once.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken, drain: Duration) {
-        if !self.knows_pauses(&shutdown).await {
+        if !self.knows_pauses(&shutdown).await || !self.knows_webhooks(&shutdown).await {
             return;
         }
         // So that the first calls have a price in the books; an upstream that is away holds nobody back for long.
@@ -112,7 +112,22 @@ impl Worker {
         true
     }
 
-    fn tenant(&self, id: &PartnerId) -> Option<Arc<Tenant>> {
+    /// A new webhook begins with what happens from here on, so nothing may happen before. `false` when the worker is stopped first.
+    async fn knows_webhooks(&self, shutdown: &CancellationToken) -> bool {
+        let mut failures = 0;
+        for tenant in self.tenants.values().filter(|tenant| tenant.webhook().is_some()) {
+            while let Err(error) = self.doors.store.spool(&tenant.id, self.doors.clock.now(), 1).await {
+                tracing::debug!(partner = %tenant.id, %error, "the webhook's place is not known; trying again");
+                if shutdown.is_cancelled() {
+                    return false;
+                }
+                self.back_off(&mut failures).await;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn tenant(&self, id: &PartnerId) -> Option<Arc<Tenant>> {
         self.tenants.get(id).cloned()
     }
 
@@ -126,6 +141,11 @@ impl Worker {
         self.until_stopping(async move { worker.pauses.watch(&worker.doors, |id| worker.tenant(id)).await });
         let worker = self.clone();
         self.until_stopping(async move { worker.relay().await });
+        for tenant in self.tenants.values() {
+            if let Some(endpoint) = tenant.webhook() {
+                self.until_stopping(self.clone().deliver_to(tenant.clone(), endpoint));
+            }
+        }
         let worker = self.clone();
         self.until_stopping(async move { worker.count_workers().await });
         let worker = self.clone();

@@ -27,6 +27,9 @@ impl Worker {
     /// Publishes an event whose commit stands. Per subject events go out in order: with an unsent predecessor both are left to the
     /// lanes.
     pub(crate) async fn announce(&self, event: Event) {
+        if let Some(tenant) = self.tenant(&event.partner) {
+            tenant.news.notify_one();
+        }
         if event.sequence > 1 {
             match self.doors.store.predecessors_sent(event.subject, event.sequence).await {
                 Ok(true) => {}

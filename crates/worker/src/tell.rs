@@ -6,6 +6,7 @@ use clawback_domain::{
     order::{AnyOrder, StateName},
     pause::CommandKind,
 };
+use clawback_store::Settled;
 use clawback_telemetry::names;
 use metrics::{counter, histogram};
 use tracing::Span;
@@ -88,4 +89,25 @@ pub(crate) fn sent(event: &Event, unrouted: bool) {
         counter!(names::EVENTS_UNROUTED, "partner" => partner.clone()).increment(1);
     }
     counter!(names::EVENTS_SENT, "partner" => partner, "type" => event.kind.as_str()).increment(1);
+}
+
+/// What a webhook's endpoint said.
+pub(crate) fn delivery(event: &Event, settled: &Settled) {
+    let partner = &event.partner;
+    let outcome = match settled {
+        Settled::Delivered => "delivered",
+        Settled::Failed { due_at: Some(_), why, .. } => {
+            tracing::debug!(%partner, event.id = %event.id, why, "not delivered; it is tried again");
+            "failed"
+        }
+        Settled::Failed { due_at: None, why, .. } => {
+            tracing::warn!(%partner, event.id = %event.id, why, "a delivery is given up; `clawback webhooks replay` sends it again");
+            "given_up"
+        }
+        Settled::Gone { why } => {
+            tracing::error!(%partner, why, "a webhook is disabled; `clawback webhooks enable` delivers to it again");
+            "gone"
+        }
+    };
+    counter!(names::DELIVERIES, "partner" => partner.shared(), "outcome" => outcome).increment(1);
 }

@@ -8,8 +8,9 @@ use clawback_domain::{
     order::{PERMIT_WAIT, Rules},
 };
 use clawback_phygitals::Upstream;
+use clawback_webhook::Endpoint;
 use parking_lot::RwLock;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     doors::{Limits, Partner},
@@ -28,6 +29,8 @@ pub(crate) struct Tenant {
     sales: Urgency,
     sale_rate: Rate,
     pub packs: Packs,
+    /// Something happened that its webhook may want to know.
+    pub news: Notify,
 }
 
 impl Tenant {
@@ -42,6 +45,7 @@ impl Tenant {
             configured: RwLock::new(partner),
             workers: RwLock::new(1),
             packs: Packs::default(),
+            news: Notify::new(),
         })
     }
 
@@ -79,6 +83,10 @@ impl Tenant {
 
     pub fn closed(&self) -> bool {
         self.configured.read().closed
+    }
+
+    pub fn webhook(&self) -> Option<Endpoint> {
+        self.configured.read().webhook.clone()
     }
 
     pub fn rate_per_second(&self) -> u32 {

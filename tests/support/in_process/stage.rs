@@ -19,6 +19,7 @@ use clawback_domain::{
 use clawback_phygitals::{ApiKey, Phygitals, Upstream};
 use clawback_sandbox::{Engine, InProcess, Options, engine::Shared};
 use clawback_store::{DeadLetter, Store};
+use clawback_webhook::Recorder;
 use clawback_worker::{Doors, Limits, Partner, Worker};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -345,7 +346,13 @@ impl Drop for Stage {
 }
 
 fn doors(plant: &Plant, clock: &Arc<JumpingClock>, connection: &Arc<LookedAt>) -> Doors {
-    Doors { store: plant.store.clone(), broker: connection.clone(), clock: clock.clone(), tasks: Arc::new(Spawned) }
+    Doors {
+        store: plant.store.clone(),
+        broker: connection.clone(),
+        receiver: Arc::new(Recorder::new()),
+        clock: clock.clone(),
+        tasks: Arc::new(Spawned),
+    }
 }
 
 fn run(worker: &Arc<Worker>) -> (TaskTracker, CancellationToken) {
@@ -372,7 +379,14 @@ fn account(engine: &Shared, clock: &Arc<JumpingClock>, setup: &Setup, key: &str)
 }
 
 fn configured(partner: &PartnerId, upstream: &Arc<Double>, setup: &Setup) -> Partner {
-    Partner { id: partner.clone(), upstream: upstream.clone(), limits: setup.limits, rules: setup.rules, closed: setup.closed }
+    Partner {
+        id: partner.clone(),
+        upstream: upstream.clone(),
+        limits: setup.limits,
+        rules: setup.rules,
+        closed: setup.closed,
+        webhook: None,
+    }
 }
 
 /// Reads the partner's event queue for as long as the test runs.

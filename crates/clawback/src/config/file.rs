@@ -142,7 +142,7 @@ fn read(root: &Table, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) -> Fil
         }
         secrets.read(reader, "api_key", API_KEY, secrets.needs.api_keys);
         secrets.read(reader, "token", TOKEN, secrets.needs.tokens);
-        Settings::read(reader, |reader, name, doc| secrets.read(reader, name, doc, secrets.needs == Needs::EVERYTHING))
+        Settings::read(reader, |reader, name, doc| secrets.read(reader, name, doc, secrets.needs.api_keys))
     });
     let partners =
         reader.tables("partner", "a tenant", &[(beneath, "defaults".into())], |reader| read_partner(reader, secrets));
@@ -166,8 +166,7 @@ fn read_partner(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Option<Partne
         reader.problem("api_key_file", "a partner needs a readable `api_key_file` or `api_key_env`");
     }
     let token = secrets.read(reader, "token", TOKEN, secrets.needs.tokens);
-    let settings =
-        Settings::read(reader, |reader, name, doc| secrets.read(reader, name, doc, secrets.needs == Needs::EVERYTHING));
+    let settings = Settings::read(reader, |reader, name, doc| secrets.read(reader, name, doc, secrets.needs.api_keys));
     let packs = reader.tables("pack", "a pack with lead times of its own (not used yet)", &[], read_pack);
     Some(Partner { id: id?, api_key: api_key?, token, settings, packs: packs.into_iter().flatten().collect() })
 }

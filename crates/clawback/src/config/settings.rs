@@ -1,6 +1,6 @@
 //! What may be set for a partner, with every default: the one place where the keys of the file are named.
 //!
-//! Warnings, webhooks and sales before expiry are read and checked here because the shape of the file is the contract;
+//! Warnings and sales before expiry are read and checked here because the shape of the file is the contract;
 //! nothing acts on them yet. Their documentation in the reference says so.
 
 use std::{ops::RangeInclusive, time::Duration};
@@ -10,6 +10,7 @@ use clawback_domain::{
     poll::{PollRules, ReconcileRules, Timeouts},
     purchase::Rules,
 };
+use clawback_webhook::Endpoint;
 
 use super::{
     reader::{Reader, When, as_durations, quoted, show_durations, text},
@@ -125,7 +126,7 @@ impl Settings {
             event_queue: reader.flag("event_queue", "a queue clawback.events.<partner> collects this partner's events", true),
             webhook: reader.table(
                 "webhook",
-                "events by HTTP as well (not used yet)",
+                "events by HTTP as well, signed as Standard Webhooks",
                 When::Given(r#"{ url = "https://acme.example/hooks", secret_file = "secrets/acme-hook" }"#),
                 |reader| read_webhook(reader, &secret),
             ),
@@ -274,7 +275,7 @@ fn webhook_url(text: &str, allow_insecure: bool) -> Result<String, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not carry a user name or a password".into());
     }
-    Ok(text.into())
+    Endpoint::check(text, allow_insecure).map(|()| text.into()).map_err(|error| error.to_string())
 }
 
 fn read_sell_before_expiry(reader: &mut Reader<'_>) -> SellBeforeExpiry {

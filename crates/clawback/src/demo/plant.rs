@@ -25,7 +25,7 @@ use crate::{
     clock::{SystemClock, Tracked},
     context::{creating, sqlite_url},
     failure::Failure,
-    roles::sandbox,
+    roles::{sandbox, webhooks},
 };
 
 /// Made up.
@@ -84,7 +84,7 @@ impl Plant {
         let (store, broker, clock) = (self.store.clone(), self.broker.clone(), self.clock.clone());
         let scheduler = Scheduler::new(store.clone(), broker.clone(), clock.clone(), partner_ids());
         let partners = PARTNERS.iter().map(|name| partner(name, base, &clock)).collect::<Result<_, _>>()?;
-        let doors = Doors { store, broker, clock, tasks: Arc::new(self.tasks.clone()) };
+        let doors = Doors { store, broker, receiver: webhooks::receiver()?, clock, tasks: Arc::new(self.tasks.clone()) };
         let worker = Worker::new(doors, partners);
         self.tasks.0.spawn(worker.run(self.shutdown.clone(), Duration::from_secs(3)));
         self.tasks.0.spawn(scheduler.run(self.shutdown.clone()));
@@ -151,6 +151,7 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
             item_ids_repeat: true,
         },
         closed: false,
+        webhook: None,
     })
 }
 

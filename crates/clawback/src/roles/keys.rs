@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use clawback_store::sql::Sql;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::Upstreams;
+use super::{parts::Upstreams, webhooks::Endpoints};
 use crate::{
     config::{Partner, Setup, check_key},
     context::follow_database_url,
@@ -16,7 +16,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches every secret of a process until `shutdown`. What must not be used (a key of the other environment or of another partner,
 /// the URL of another database) leaves the old one.
-pub async fn watch(setup: Setup, store: Arc<Sql>, upstreams: Option<Arc<Upstreams>>, shutdown: CancellationToken) {
+pub async fn watch(
+    setup: Setup,
+    store: Arc<Sql>,
+    in_use: Option<(Arc<Upstreams>, Arc<Endpoints>)>,
+    shutdown: CancellationToken,
+) {
+    let (upstreams, endpoints) = in_use.unzip();
     let mut complaints = Complaints::default();
     while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         let tokens = setup.partners.iter().filter_map(|partner| partner.token.as_ref()).chain(&setup.ops_token);
@@ -29,6 +35,7 @@ pub async fn watch(setup: Setup, store: Arc<Sql>, upstreams: Option<Arc<Upstream
         }
         for partner in &setup.partners {
             complaints.hear(refresh_key(partner, &setup, upstreams.as_deref()));
+            complaints.hear(refresh_signing(partner, endpoints.as_deref()));
         }
         complaints.hear(follow_database_url(&setup, &store));
         // Its new connections ask by themselves; this tells of a file that is wrong before they do.
@@ -41,6 +48,14 @@ fn refresh_key(partner: &Partner, setup: &Setup, upstreams: Option<&Upstreams>) 
     let refuse = |why| format!("partner {}: the new API key is not used: it {why}", partner.id);
     if partner.api_key.refresh_if(|key| take_key(partner, key, setup, upstreams).map_err(refuse))? {
         tracing::info!(partner = %partner.id, "the API key was read again and is in use");
+    }
+    Ok(())
+}
+
+/// From the next delivery on the new secrets sign.
+fn refresh_signing(partner: &Partner, endpoints: Option<&Endpoints>) -> Result<(), String> {
+    if endpoints.map_or(Ok(false), |endpoints| endpoints.refresh(partner))? {
+        tracing::info!(partner = %partner.id, "the webhook's secrets were read again and sign from now on");
     }
     Ok(())
 }

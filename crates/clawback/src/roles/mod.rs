@@ -10,6 +10,7 @@ mod separate;
 mod signals;
 mod stored;
 pub mod up;
+pub mod webhooks;
 
 pub use parts::Upstreams;
 pub use process::{RoleFlags, rates, rules};

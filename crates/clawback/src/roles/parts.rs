@@ -6,7 +6,7 @@ use clawback_domain::{Clock, PartnerId};
 use clawback_phygitals::{ApiKey, Phygitals};
 use clawback_worker::{Limits, Partner as WorkerPartner};
 
-use super::metered::Metered;
+use super::{metered::Metered, webhooks::Endpoints};
 use crate::{
     config::{Partner, Settings},
     failure::Failure,
@@ -39,7 +39,12 @@ impl Upstreams {
 
 /// What the worker works for: each client with its partner's settings.
 /// `item_ids_repeat`: of the upstream.
-pub fn worker_partners(partners: &[Partner], upstreams: &Upstreams, item_ids_repeat: bool) -> Vec<WorkerPartner> {
+pub fn worker_partners(
+    partners: &[Partner],
+    upstreams: &Upstreams,
+    endpoints: &Endpoints,
+    item_ids_repeat: bool,
+) -> Vec<WorkerPartner> {
     let settings = |id: &PartnerId| partners.iter().find(|partner| partner.id == *id).map(|partner| &partner.settings);
     upstreams
         .0
@@ -51,6 +56,7 @@ pub fn worker_partners(partners: &[Partner], upstreams: &Upstreams, item_ids_rep
             limits: limits(settings),
             rules: settings.rules(item_ids_repeat),
             closed: settings.closed,
+            webhook: endpoints.of(&upstream.id),
         })
         .collect()
 }

@@ -15,6 +15,7 @@ use super::{
     reload,
     separate::patiently,
     signals, stored,
+    webhooks::{self, Endpoints},
 };
 use crate::{
     clock::{Timekeeper, Tracked},
@@ -113,28 +114,30 @@ impl Process {
     /// A worker in this process, with its keys watched and its limits reloaded at SIGHUP.
     ///
     /// # Errors
-    /// A key that cannot be sent.
+    /// A key that cannot be sent, or a webhook that cannot be delivered to.
     pub fn worker(&self) -> Result<Arc<clawback_worker::Worker>, Failure> {
         let clock = self.clock.clone();
         let upstreams = Arc::new(Upstreams::open(&self.setup.partners, &self.setup.upstream, &clock)?);
+        let endpoints = Arc::new(Endpoints::open(&self.setup.partners)?);
         let doors = clawback_worker::Doors {
             store: self.store.clone(),
             broker: self.broker.clone(),
+            receiver: webhooks::receiver()?,
             clock,
             tasks: Arc::new(self.tasks.clone()),
         };
         let worker = clawback_worker::Worker::new(
             doors,
-            worker_partners(&self.setup.partners, &upstreams, self.setup.item_ids_repeat()),
+            worker_partners(&self.setup.partners, &upstreams, &endpoints, self.setup.item_ids_repeat()),
         );
         let ready = worker.clone();
         self.readiness.add(move || if ready.ready() { Ok(()) } else { Err("the worker is not consuming".into()) });
-        self.reload_on_hangup(worker.clone(), upstreams.clone());
-        self.watch_secrets(Some(upstreams));
+        self.reload_on_hangup(worker.clone(), upstreams.clone(), endpoints.clone());
+        self.watch_secrets(Some((upstreams, endpoints)));
         Ok(worker)
     }
 
-    fn reload_on_hangup(&self, worker: Arc<clawback_worker::Worker>, upstreams: Arc<Upstreams>) {
+    fn reload_on_hangup(&self, worker: Arc<clawback_worker::Worker>, upstreams: Arc<Upstreams>, endpoints: Arc<Endpoints>) {
         let partners = self.setup.partners.clone();
         let current = RwLock::new(self.setup.file.clone());
         let item_ids_repeat = self.setup.item_ids_repeat();
@@ -146,7 +149,7 @@ impl Process {
             // Secrets are watched by themselves; what SIGHUP changes needs none.
             match File::load(Some(&path), &env, crate::config::Needs::NOTHING) {
                 Ok(file) => take_over(&mut current.write(), file, &partners, |partners| {
-                    worker.reload(worker_partners(partners, &upstreams, item_ids_repeat));
+                    worker.reload(worker_partners(partners, &upstreams, &endpoints, item_ids_repeat));
                 }),
                 Err(error) => tracing::error!("SIGHUP: nothing was reloaded\n{error}"),
             }
@@ -154,8 +157,8 @@ impl Process {
     }
 
     /// Reads secrets again when their files change, until the process stops.
-    pub fn watch_secrets(&self, upstreams: Option<Arc<Upstreams>>) {
-        tokio::spawn(keys::watch(self.setup.clone(), self.store.clone(), upstreams, self.shutdown.clone()));
+    pub fn watch_secrets(&self, in_use: Option<(Arc<Upstreams>, Arc<Endpoints>)>) {
+        tokio::spawn(keys::watch(self.setup.clone(), self.store.clone(), in_use, self.shutdown.clone()));
     }
 
     /// A role without limits of its own says so when asked to reload.
@@ -176,9 +179,10 @@ impl Process {
         CLOSE_WITHIN.min(self.setup.file.drain / 4)
     }
 
-    /// Counts the store's purchases for `/metrics`, in the role that also looks for what is due.
+    /// Counts the store's orders and deliveries for `/metrics`, in the role that also looks for what is due.
     pub fn count_stored(&self) {
         tokio::spawn(stored::watch(self.store.clone(), self.shutdown.clone()));
+        tokio::spawn(webhooks::watch(self.store.clone(), self.clock.clone(), self.shutdown.clone()));
     }
 
     /// Waits for what was spawned, then closes broker and store. Bounded.
