@@ -38,7 +38,7 @@ impl std::str::FromStr for Since {
 
 impl Since {
     /// A span longer than time itself begins at the beginning.
-    fn at(self, now: Time) -> Option<Time> {
+    pub fn at(self, now: Time) -> Option<Time> {
         match self {
             Self::At(time) => Some(time),
             Self::Ago(span) => chrono::TimeDelta::from_std(span).ok().and_then(|span| now.checked_sub_signed(span)),

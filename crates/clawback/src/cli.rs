@@ -84,6 +84,9 @@ enum Command {
     /// What partners are told
     #[command(subcommand)]
     Events(verbs::events::Events),
+    /// Partners' endpoints, and what waits for them
+    #[command(subcommand)]
+    Webhooks(verbs::webhooks::Webhooks),
     /// Brings the store's schema up to date
     Migrate(verbs::migrate::MigrateFlags),
     /// Exchanges and queues of the configured partners
@@ -151,6 +154,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Dead(dead) => verbs::dead::run(context, dead).await,
         Command::Audit(flags) => verbs::audit::run(context, flags).await,
         Command::Events(events) => verbs::events::run(context, events).await,
+        Command::Webhooks(verb) => verbs::webhooks::run(context, verb).await,
         Command::Migrate(flags) => verbs::migrate::run(context, flags).await,
         Command::Topology(verb) => verbs::topology::run(context, verb).await,
         Command::Config(verb) => verbs::config::run(context, verb),

@@ -1,5 +1,7 @@
 //! `clawback doctor`: looks at each part, and says what to do about what is wrong.
 
+mod webhooks;
+
 use std::{sync::Arc, time::Duration};
 
 use clawback_domain::{Clock, answer::PacksAnswer};
@@ -67,6 +69,7 @@ async fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(store(&setup).await);
     findings.extend(broker(&setup).await);
     findings.extend(upstream(&setup).await);
+    findings.extend(webhooks::hosts(&setup).await);
     findings.push(data_dir(&setup));
     findings
 }
@@ -110,6 +113,9 @@ async fn store(setup: &Setup) -> Vec<Finding> {
             what.join("; "),
             "`clawback paused` says who and why; `clawback resume` ends it",
         ));
+    }
+    if store.pending_migrations().await.is_ok_and(|pending| pending.is_empty()) {
+        findings.extend(webhooks::standing(&*store).await);
     }
     store.close().await;
     findings

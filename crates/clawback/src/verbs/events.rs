@@ -1,4 +1,4 @@
-//! `clawback events tail`
+//! `clawback events tail | replay`
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,7 @@ use clap::Subcommand;
 use clawback_domain::PartnerId;
 use clawback_store::{Store, StoreError, StoredEvent};
 
+use super::events_replay;
 use crate::{config::Needs, context::Context, failure::Failure, output::printable};
 
 #[derive(Debug, Subcommand)]
@@ -13,6 +14,9 @@ pub enum Events {
     /// Shows events as they are stored; with --json each as the CloudEvent it is
     #[command(after_help = "Example:\n  clawback events tail --partner acme --last 10")]
     Tail(TailFlags),
+    /// Publishes stored events once more, with the ids they had
+    #[command(after_help = "Example:\n  clawback events replay --since 24h --partner acme --dry-run")]
+    Replay(events_replay::ReplayFlags),
 }
 
 #[derive(Debug, clap::Args)]
@@ -32,8 +36,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const PAGE: u32 = 500;
 
 /// # Errors
-/// The store.
-pub async fn run(context: &Context, Events::Tail(flags): Events) -> Result<(), Failure> {
+/// The store; RabbitMQ, for a replay.
+pub async fn run(context: &Context, events: Events) -> Result<(), Failure> {
+    match events {
+        Events::Tail(flags) => tail(context, flags).await,
+        Events::Replay(flags) => events_replay::run(context, flags).await,
+    }
+}
+
+async fn tail(context: &Context, flags: TailFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
     let mut cursor = Cursor::at(last_position(&*store).await?.saturating_sub(i64::from(flags.last)));
