@@ -9,7 +9,7 @@ use clawback_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bearer, items, orders,
+    bearer, events, items, orders,
     problem::{self, Problem},
 };
 use crate::config::{Partner, Secret};
@@ -39,6 +39,8 @@ pub struct Api {
     pub partners: Arc<Vec<ApiPartner>>,
     /// Ends what waits (`?wait=`) when the process stops.
     pub shutdown: CancellationToken,
+    /// For events.
+    pub asked: events::Asked,
 }
 
 impl Api {
@@ -60,6 +62,7 @@ pub fn router(api: Api) -> Router {
         .merge(orders::routes(CommandKind::Purchase))
         .merge(orders::routes(CommandKind::Sellback))
         .route("/v1/users/{user_id}/items", get(items::list))
+        .route("/v1/events", get(events::list))
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)
         .layer(middleware::from_fn(problem::catch_panics))

@@ -8,7 +8,9 @@ pub mod server;
 mod api;
 mod asked;
 pub mod cursor;
+mod events;
 mod items;
 mod orders;
 
 pub use api::{Api, ApiPartner, router};
+pub use events::Asked;

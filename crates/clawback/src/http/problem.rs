@@ -62,6 +62,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u32;
+        let problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "this partner asks too often; wait, then go on");
+        Self { retry_after: Some(seconds), ..problem }
+    }
+
     pub fn unavailable(detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
         Self { retry_after: Some(1), ..problem }

@@ -96,6 +96,7 @@ pub async fn serve_api(process: &Process, listener: TcpListener) -> Result<bool,
         clock: process.clock.clone(),
         partners: partners.into(),
         shutdown: process.shutdown.clone(),
+        asked: http::Asked::default(),
     };
     server::serve(listener, http::router(api), process.shutdown.clone()).await;
     Ok(true)
