@@ -28,7 +28,7 @@ use crate::{
     consume::InHand,
     guards::{Guard, guard},
     lifecycle::Worker,
-    take::{Taken, closed},
+    take::{TOO_LATE, Taken, closed},
     tenant::Tenant,
     write::Advanced,
 };
@@ -189,7 +189,7 @@ impl Worker {
             // Its commit may have stood all the same, unanswered for so long that the row moved on.
             let Happened::Initiated(attempt) = happened else { return None };
             let row = self.read_back(id).await?;
-            return Box::pin(self.never_called(tenant, row, attempt.token)).await;
+            return Box::pin(self.never_called(tenant, row, attempt.token, TOO_LATE)).await;
         };
         match (next, happened) {
             // Only the attempt drawn here may be called here: a row read back may hold another's.

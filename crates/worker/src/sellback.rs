@@ -28,7 +28,7 @@ use crate::{
     guards::{Guard, guard_sale},
     lifecycle::Worker,
     permits::Urgent,
-    take::{Taken, closed},
+    take::{TOO_LATE, Taken, closed},
     tenant::Tenant,
     write::Advanced,
 };
@@ -127,7 +127,7 @@ impl Worker {
             // Its commit may have stood all the same, unanswered for so long that the row moved on.
             let Happened::Initiated(sale) = happened else { return None };
             let row: Sellback = self.read_back(id).await?;
-            return Box::pin(self.never_called(tenant, row, sale.attempt.token)).await;
+            return Box::pin(self.never_called(tenant, row, sale.attempt.token, TOO_LATE)).await;
         };
         match (next, happened) {
             // Only the attempt drawn here may be called here: a row read back may hold another's.
@@ -247,7 +247,12 @@ impl Worker {
         attempt: Attempt,
         permit: Option<Urgent>,
     ) -> Option<Advanced<Sellback>> {
-        let item_id = sellback.state.sale()?.item_id.clone();
+        let sale = sellback.state.sale()?;
+        let item_id = sale.item_id.clone();
+        if self.is_outrun(tenant, &sellback, sale).await {
+            const OUTRUN: &str = "another sale of the item came between the look and the call";
+            return Box::pin(self.never_called(tenant, sellback, attempt.token, OUTRUN)).await;
+        }
         let upstream = tenant.upstream();
         let key = upstream.key_fingerprint();
         let request = BuybackRequest { item_id, reference: sellback.reference(&attempt), send_by: attempt.send_by };
@@ -268,6 +273,16 @@ impl Worker {
             self.pauses.refused_key(&self.doors, tenant, key, &message).await;
         }
         advanced
+    }
+
+    /// The row stands: from here on no other sale of the item begins, and one that ended since the look is stored. What cannot be asked counts
+    /// as outrun; asked for too long, the call is not sent any more.
+    async fn is_outrun(&self, tenant: &Tenant, row: &Sellback, sale: &Sale) -> bool {
+        let command = &row.command;
+        match self.doors.store.sale_case(&tenant.id, &command.user_id, &command.target).await {
+            Ok(case) => sellback::is_outrun(&sale.before, &case),
+            Err(_) => true,
+        }
     }
 
     /// Looks whether what is in doubt is still there.

@@ -23,6 +23,9 @@ use crate::{
     write::{Advanced, Stored},
 };
 
+/// Why the owner of an attempt did not call.
+pub(crate) const TOO_LATE: &str = "its commit was answered too late to call";
+
 /// What became of a delivery.
 pub(crate) enum Taken<O> {
     /// Its row stands and it is acked: what follows is the caller's.
@@ -57,7 +60,7 @@ impl Worker {
                 let (Some(attempt), Some(row)) = (insertion.attempt, O::of(*row)) else { return Taken::Settled };
                 // From here on a panic is the row's.
                 hand.stored(row.id());
-                return Taken::Freed(Box::new(Box::pin(self.never_called(tenant, row, attempt.token)).await));
+                return Taken::Freed(Box::new(Box::pin(self.never_called(tenant, row, attempt.token, TOO_LATE)).await));
             }
             Err(StoreError::Unavailable(_)) => {
                 hand.requeue().await;
@@ -84,11 +87,17 @@ impl Worker {
     }
 
     /// The owner of an attempt knows that it did not call and never will: nobody need look for what came of it.
-    pub(crate) async fn never_called<O: Machine>(&self, tenant: &Tenant, row: O, token: AttemptToken) -> Option<Advanced<O>> {
+    pub(crate) async fn never_called<O: Machine>(
+        &self,
+        tenant: &Tenant,
+        row: O,
+        token: AttemptToken,
+        why: &str,
+    ) -> Option<Advanced<O>> {
         if planted(Bug::OvertakenIsSilent) {
             return None;
         }
-        let answer = Answer::NeverSent { why: "its commit was answered too late to call".into() };
+        let answer = Answer::NeverSent { why: why.into() };
         let fact = Fact { token, answer: answer.clone(), at: self.doors.clock.now() };
         self.advance(tenant, row, O::answered(token, answer), Some(fact)).await
     }

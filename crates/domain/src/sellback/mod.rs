@@ -27,7 +27,7 @@ use crate::{
 use builder::Builder;
 
 pub use holding::{Copies, Holding, MOST_COPIES, MOST_HOLDERS, SaleEvidence, SaleLook, SaleVerdict, Weighed, weigh};
-pub use ready::{Listing, MOST_SALES, Readiness, SaleCase, SoldCopy, TRY_AGAIN, lacks_others, list, readiness};
+pub use ready::{Listing, MOST_SALES, Readiness, SaleCase, SoldCopy, TRY_AGAIN, is_outrun, lacks_others, list, readiness};
 
 /// A command to sell back, and how far it has come.
 pub type Sellback = Order<SellbackCommand, State>;

@@ -173,6 +173,12 @@ fn may_be_meant(target: &Target, pull: &Pull) -> bool {
     }
 }
 
+/// Whether a sale of the item was stored between the look that opened a door and the door: asked once the door stands, when no other sale of
+/// it can begin.
+pub fn is_outrun(before: &Holding, case: &SaleCase) -> bool {
+    shows_what_was_sold(case, before).is_some()
+}
+
 /// Until when this look may be behind a sale of ours: then a copy that it shows could leave without any call to come. A sale whose copy
 /// it does not show any more, it has seen.
 fn shows_what_was_sold(case: &SaleCase, before: &Holding) -> Option<Time> {
