@@ -54,6 +54,7 @@ fn look_for(bug: Bug, options: &Options) -> Option<Found> {
 /// The promises that a bug may be seen to break.
 fn betrayed(bug: Bug) -> &'static [&'static str] {
     const BOUGHT: &[&str] = &["never buy twice", "every end is true", "lose nothing"];
+    const SOLD: &[&str] = &["never sell twice", "every end is true", "lose nothing"];
     const LOST: &[&str] = &["lose nothing", "nothing waits for ever"];
     const SAID: &[&str] = &["say everything", "exactly one end"];
     const TRUE: &[&str] = &["every end is true", "nothing waits for ever"];
@@ -88,5 +89,16 @@ fn betrayed(bug: Bug) -> &'static [&'static str] {
         | Bug::RivalsForgotten
         | Bug::CaseReadFirst
         | Bug::RulingsNotSerialised => TRUE,
+        Bug::SaleUnknownIsNeverSent
+        | Bug::SaleUnknownFails
+        | Bug::SalesBySet
+        | Bug::SaleWindowIgnored
+        | Bug::SuspiciousIgnored
+        | Bug::SaleLagIgnored
+        | Bug::HoldersForgotten
+        | Bug::NotFoundIsSold
+        | Bug::SoldPullSoldAgain
+        | Bug::SalesOverlap
+        | Bug::PullNotMarked => SOLD,
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     event::{self, Event, Subject},
     item::{Item, Pull, Sight},
     order::{AnyOrder, Attempt, HappenedName, Machine, Next, StateName, Transition},
+    planted::{Bug, planted},
     purchase::{self, Purchase},
     sellback::{self, PullPlace, Sellback},
     timeline::Entry,
@@ -102,6 +103,9 @@ impl Change {
 
     /// The pull that this change gives away.
     pub fn sold(&self) -> Option<PullPlace> {
+        if planted(Bug::PullNotMarked) {
+            return None;
+        }
         self.after.sellback()?.state.sold()?.pull
     }
 

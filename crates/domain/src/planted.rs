@@ -69,6 +69,28 @@ codes!(
         CaseReadFirst = "CaseReadFirst",
         /// Every end is true: two conclusions about one user may be drawn from the same case.
         RulingsNotSerialised = "RulingsNotSerialised",
+        /// Never sell twice: an unknown outcome of a sale counts as never sent.
+        SaleUnknownIsNeverSent = "SaleUnknownIsNeverSent",
+        /// Every end is true: an unknown outcome of a sale counts as a refusal.
+        SaleUnknownFails = "SaleUnknownFails",
+        /// Every end is true: an item that is still held once counts as held, however often it was before.
+        SalesBySet = "SalesBySet",
+        /// Every end is true: what is still there at the first look was not sold.
+        SaleWindowIgnored = "SaleWindowIgnored",
+        /// Every end is true: a look that lacks other items too proves that this one was sold.
+        SuspiciousIgnored = "SuspiciousIgnored",
+        /// Every end is true: a look counts what another sale has taken since.
+        SaleLagIgnored = "SaleLagIgnored",
+        /// Every end is true: only the seller's inventory is compared, though others hold the same item id.
+        HoldersForgotten = "HoldersForgotten",
+        /// Every end is true: "Item not found" counts as sold.
+        NotFoundIsSold = "NotFoundIsSold",
+        /// Never sell twice: a pull that was sold may be sold again.
+        SoldPullSoldAgain = "SoldPullSoldAgain",
+        /// Every end is true: two sellbacks of one item are under way at once.
+        SalesOverlap = "SalesOverlap",
+        /// Never sell twice: a sale does not mark its pull.
+        PullNotMarked = "PullNotMarked",
     }
 );
 

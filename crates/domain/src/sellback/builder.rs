@@ -8,6 +8,7 @@ use crate::{
     answer::Answer,
     clock::after,
     order::{Decision, MARGIN, MOST_PANICS, Next, PERMIT_WAIT, REFUSED_KEY_WAIT, Rules, Transition},
+    planted::{Bug, planted},
     poll::{self, JITTER},
     reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting, sentence},
 };
@@ -118,6 +119,7 @@ impl Builder<'_> {
     pub fn answered(&self, sale: &Sale, answer: Answer) -> Decided {
         match answer {
             Answer::Sold { amount } => self.told(sale, amount),
+            Answer::Refused { code: FailureCode::ItemNotFound, .. } if planted(Bug::NotFoundIsSold) => self.told(sale, None),
             // Said of what an earlier attempt may have sold it proves nothing: the inventory is asked.
             Answer::Refused { code: FailureCode::ItemNotFound, message, status } if sale.retried => {
                 self.reconciling(sale, message, Some(status), false)
@@ -127,6 +129,7 @@ impl Builder<'_> {
                 self.reconciling(sale, "the upstream says that a sale of it is under way".into(), None, true)
             }
             Answer::Unauthorized { .. } | Answer::NeverSent { .. } => self.did_nothing(answer),
+            Answer::Unknown { why, .. } if planted(Bug::SaleUnknownFails) => self.failed(FailureCode::Refused, why, None),
             Answer::Unknown { why, status } => self.reconciling(sale, why, status, false),
             Answer::Done { .. } => Decision::Illegal("a sellback buys nothing"),
         }

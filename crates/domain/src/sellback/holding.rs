@@ -14,7 +14,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Doubt, Sale};
-use crate::{ItemId, Time, UserId, answer::InventoryAnswer, clock::after, evidence::Reading, order::Rules, reason::ReviewCode};
+use crate::{
+    ItemId, Time, UserId,
+    answer::InventoryAnswer,
+    clock::after,
+    evidence::Reading,
+    order::Rules,
+    planted::{Bug, planted},
+    reason::ReviewCode,
+};
 
 /// How many other users' inventories are read besides the seller's.
 pub const MOST_HOLDERS: u32 = 4;
@@ -241,9 +249,15 @@ impl Known<'_> {
 
 fn judge(sale: &Sale, evidence: &mut SaleEvidence, now: &Holding, known: Known<'_>, rules: &Rules) -> SaleVerdict {
     let by_holder = now.departed(&sale.before);
-    let departed = by_holder.values().sum();
+    let mut departed = by_holder.values().sum();
+    if planted(Bug::SalesBySet) && now.count() > 0 {
+        departed = 0;
+    }
     evidence.last = Some(SaleLook { at: now.read_at, good: true, count: now.count(), departed });
     let unclear = |why: &str| SaleVerdict::Unclear(ReviewCode::Ambiguous, why.into());
+    if planted(Bug::SaleWindowIgnored) && departed == 0 {
+        return SaleVerdict::NotSold;
+    }
     if now.read_at < evidence.deadline {
         return SaleVerdict::Wait("the call may still be under way".into());
     }

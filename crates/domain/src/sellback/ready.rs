@@ -12,6 +12,7 @@ use crate::{
     command::Target,
     evidence::Reading,
     item::{HeldItem, Pull, Standing},
+    planted::{Bug, planted},
     reason::{FailureCode, WaitCode, Waiting},
 };
 
@@ -67,7 +68,7 @@ pub const TRY_AGAIN: Duration = Duration::from_secs(15);
 
 /// Which item id is meant, and which of the user's pulls: what can be told before any inventory is read.
 pub fn list(sellback: &Sellback, case: &SaleCase, now: Time) -> Result<(ItemId, Option<PullPlace>), Readiness> {
-    if case.under_way.is_some_and(|other| other != sellback.id) {
+    if case.under_way.is_some_and(|other| other != sellback.id) && !planted(Bug::SalesOverlap) {
         return Err(wait(WaitCode::ItemBusy, "another sellback of this item is not settled", after(now, TRY_AGAIN)));
     }
     let wanted = match &sellback.command.target {
@@ -76,7 +77,7 @@ pub fn list(sellback: &Sellback, case: &SaleCase, now: Time) -> Result<(ItemId, 
     };
     match wanted {
         None => Err(Readiness::Never(FailureCode::ItemNotFound, "no item of this user was drawn under this pull_id".into())),
-        Some(pull) if pull.sale.is_some() => {
+        Some(pull) if pull.sale.is_some() && !planted(Bug::SoldPullSoldAgain) => {
             Err(Readiness::Never(FailureCode::ItemNotFound, "this pull was sold back already".into()))
         }
         Some(pull) => Ok((pull.item.item_id.clone(), Some(place(pull)))),
@@ -133,6 +134,9 @@ pub fn readiness(sellback: &Sellback, case: &SaleCase, readings: &[(UserId, Read
 /// Whether a look fails to show a pull that it had to show, beside `item` and what else is being sold: then what it does not show may
 /// be there all the same.
 pub fn lacks_others(inventory: &Inventory, pulls: &[Pull], item: &ItemId, selling: &[ItemId]) -> bool {
+    if planted(Bug::SuspiciousIgnored) {
+        return false;
+    }
     let mut held: BTreeMap<&ItemId, usize> = BTreeMap::new();
     for pull in pulls.iter().filter(|pull| pull.standing() == Standing::Held) {
         *held.entry(&pull.item.item_id).or_default() += 1;
@@ -182,6 +186,9 @@ pub fn is_outrun(before: &Holding, case: &SaleCase) -> bool {
 /// Until when this look may be behind a sale of ours: then a copy that it shows could leave without any call to come. A sale whose copy
 /// it does not show any more, it has seen.
 fn shows_what_was_sold(case: &SaleCase, before: &Holding) -> Option<Time> {
+    if planted(Bug::SaleLagIgnored) {
+        return None;
+    }
     let in_sight = |sold: &&SoldCopy| {
         let may_be = |copies: &Copies| match (sold.purchased_at, copies.purchased_at) {
             (Some(sold), Some(shown)) => sold == shown,
