@@ -52,7 +52,7 @@ async fn what_bears_on_a_sale_is_found_by_indexes_on_sqlite() {
     let (partner, user) = (PartnerId::new("acme").expect("a partner"), UserId::new("user").expect("a user"));
     let item = ItemId::new("item").expect("an item");
     let questions = [
-        ("pulls USING INDEX pulls_of_item", sales::holding(&partner, &user, &item).build(DbBackend::Sqlite)),
+        ("pulls USING COVERING INDEX pulls_of_item", sales::holding(&partner, &user, &item).build(DbBackend::Sqlite)),
         ("pulls USING INDEX pulls_of_item", sales::latest(&partner, &item).build(DbBackend::Sqlite)),
         ("orders USING INDEX orders_open_of_user", sales::unsettled(&partner, &user).build(DbBackend::Sqlite)),
         ("orders USING INDEX orders_selling", sales::seller(&partner, &item).build(DbBackend::Sqlite)),
