@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     AttemptToken, Money, OrderId, PartnerId, RequestId, SessionId, Time, UserId,
     answer::Answer,
-    command::Digest,
+    clock::after,
+    command::{Digest, PurchaseCommand, SellbackCommand},
     item::Item,
     pause::CommandKind,
     poll::{PollRules, ReconcileRules, Timeouts},
@@ -60,6 +61,83 @@ pub struct Order<C, S> {
     pub trace: TraceContext,
 }
 
+/// What every command says.
+pub trait Asked {
+    fn request_id(&self) -> &RequestId;
+
+    fn not_after(&self) -> Option<Time>;
+
+    fn digest(&self) -> Digest;
+}
+
+impl Asked for PurchaseCommand {
+    fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    fn not_after(&self) -> Option<Time> {
+        self.not_after
+    }
+
+    fn digest(&self) -> Digest {
+        PurchaseCommand::digest(self)
+    }
+}
+
+impl Asked for SellbackCommand {
+    fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    fn not_after(&self) -> Option<Time> {
+        self.not_after
+    }
+
+    fn digest(&self) -> Digest {
+        SellbackCommand::digest(self)
+    }
+}
+
+impl<C: Asked, S> Order<C, S> {
+    /// As accepted at `now`, in the machine's first state. It is due at once: whoever inserts it holds it or hands it over.
+    pub(crate) fn accepted(partner: PartnerId, command: C, state: S, now: Time, trace: TraceContext) -> Self {
+        Self {
+            id: OrderId::of(&partner, command.request_id()),
+            partner,
+            digest: command.digest(),
+            command: Arc::new(command),
+            state,
+            version: 1,
+            due_at: Some(now),
+            nudges: 0,
+            attempts: 0,
+            panics: 0,
+            sequence: 0,
+            created_at: now,
+            updated_at: now,
+            trace,
+        }
+    }
+
+    /// Until when it may be called: `not_after`, else the end of `max_wait`.
+    pub fn expires_at(&self, rules: &Rules) -> Time {
+        self.command.not_after().unwrap_or_else(|| after(self.created_at, rules.max_wait))
+    }
+
+    /// The next attempt, begun at `now`, whose call takes at most `call`. It holds permits already: between its commit and its last byte
+    /// nothing waits.
+    pub(crate) fn begin(&self, token: AttemptToken, now: Time, call: Duration, rules: &Rules) -> Attempt {
+        let send_by = after(now, SEND_WINDOW).min(self.expires_at(rules));
+        let deadline = after(send_by, rules.timeouts.connect + call + MARGIN);
+        Attempt { number: self.attempts + 1, token, started_at: now, send_by, deadline, price: None }
+    }
+
+    /// What `X-Request-Id` carries: names the attempt in the upstream's log and in the sandbox's ledger.
+    pub fn reference(&self, attempt: &Attempt) -> String {
+        format!("{}.{}", self.id, attempt.number)
+    }
+}
+
 /// A stored command, whatever it asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnyOrder {
@@ -70,8 +148,6 @@ pub enum AnyOrder {
 /// An order that a machine moves.
 pub trait Machine: Clone + PartialEq + Into<AnyOrder> + Send + Sync + 'static {
     type Happened: Clone + Send + Sync + 'static;
-
-    const KIND: CommandKind;
 
     /// The order as this machine's; `None` when it is the other's.
     fn of(order: AnyOrder) -> Option<Self>;
@@ -94,8 +170,6 @@ pub trait Machine: Clone + PartialEq + Into<AnyOrder> + Send + Sync + 'static {
     fn id(&self) -> OrderId;
 
     fn state(&self) -> StateName;
-
-    fn version(&self) -> i64;
 
     fn sequence(&self) -> u64;
 }
@@ -209,7 +283,7 @@ impl AnyOrder {
 
     /// A mistake to plant: due in ten years.
     pub fn never_due(mut self, now: Time) -> Self {
-        let in_ten_years = crate::clock::after(now, Duration::from_secs(10 * 365 * 24 * 3600));
+        let in_ten_years = after(now, Duration::from_secs(10 * 365 * 24 * 3600));
         each!(&mut self, order => order.due_at = order.due_at.map(|_| in_ten_years));
         self
     }

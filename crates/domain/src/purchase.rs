@@ -6,7 +6,7 @@
 //!
 //! The table of the states is drawn in `crates/decisions/purchase-machine.md`; a test keeps the drawing equal to this code.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
     AttemptToken, OrderId, PartnerId, PublicId, SessionId, Time, TxHash,
@@ -16,7 +16,6 @@ use crate::{
     evidence::{Evidence, Verdict},
     item::{HeldItem, Item},
     order::{AnyOrder, Order, REFUSED_KEY_WAIT},
-    pause::CommandKind,
     planted::{Bug, planted},
     poll::{self, JITTER},
     reason::{Failure, FailureCode, ReviewCode, WaitCode, Waiting, sentence},
@@ -215,46 +214,17 @@ impl Happened {
 impl Purchase {
     /// A purchase as accepted at `now`. It is due at once: whoever inserts it holds it or hands it over.
     pub fn accept(partner: PartnerId, command: PurchaseCommand, now: Time, trace: TraceContext) -> Self {
-        Self {
-            id: OrderId::of(&partner, &command.request_id),
-            partner,
-            digest: command.digest(),
-            command: Arc::new(command),
-            state: State::Accepted { waiting: None },
-            version: 1,
-            due_at: Some(now),
-            nudges: 0,
-            attempts: 0,
-            panics: 0,
-            sequence: 0,
-            created_at: now,
-            updated_at: now,
-            trace,
-        }
-    }
-
-    /// Until when it may be called: `not_after`, else the end of `max_wait`.
-    pub fn expires_at(&self, rules: &Rules) -> Time {
-        self.command.not_after.unwrap_or_else(|| after(self.created_at, rules.max_wait))
+        Self::accepted(partner, command, State::Accepted { waiting: None }, now, trace)
     }
 
     /// The next attempt, begun at `now`. It holds permits already: between its commit and its last byte nothing waits.
     pub fn attempt(&self, token: AttemptToken, now: Time, rules: &Rules) -> Attempt {
-        let send_by = after(now, SEND_WINDOW).min(self.expires_at(rules));
-        let deadline = after(send_by, rules.timeouts.connect + rules.timeouts.init + MARGIN);
-        Attempt { number: self.attempts + 1, token, started_at: now, send_by, deadline, price: None }
-    }
-
-    /// What `X-Request-Id` carries: names the attempt in the upstream's log and in the sandbox's ledger.
-    pub fn reference(&self, attempt: &Attempt) -> String {
-        format!("{}.{}", self.id, attempt.number)
+        self.begin(token, now, rules.timeouts.init, rules)
     }
 }
 
 impl Machine for Purchase {
     type Happened = Happened;
-
-    const KIND: CommandKind = CommandKind::Purchase;
 
     fn of(order: AnyOrder) -> Option<Self> {
         if let AnyOrder::Purchase(purchase) = order { Some(purchase) } else { None }
@@ -290,10 +260,6 @@ impl Machine for Purchase {
 
     fn state(&self) -> StateName {
         self.state.name()
-    }
-
-    fn version(&self) -> i64 {
-        self.version
     }
 
     fn sequence(&self) -> u64 {

@@ -224,7 +224,7 @@ impl Store for Memory {
     }
 
     async fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> Result<SaleCase, StoreError> {
-        Ok(self.read(|tables| tables.sale_case(partner, user, target)))
+        Ok(self.read(|tables| tables.shelf.sale_case(partner, user, target)))
     }
 
     async fn unexplained(

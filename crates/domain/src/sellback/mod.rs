@@ -12,15 +12,12 @@ mod ready;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use crate::{
     AttemptToken, Money, OrderId, PartnerId, PullId, PurchaseId, Time,
     answer::Answer,
-    clock::{after, micros},
+    clock::micros,
     command::SellbackCommand,
-    order::{AnyOrder, Attempt, Decision, HappenedName, MARGIN, Machine, Next, Order, Rules, SEND_WINDOW, StateName},
-    pause::CommandKind,
+    order::{AnyOrder, Attempt, Decision, HappenedName, Machine, Next, Order, Rules, StateName},
     reason::{Failure, FailureCode, ReviewCode, Waiting, sentence},
     trace::TraceContext,
 };
@@ -232,46 +229,17 @@ impl Happened {
 impl Sellback {
     /// A sellback as accepted at `now`. It is due at once: whoever inserts it holds it or hands it over.
     pub fn accept(partner: PartnerId, command: SellbackCommand, now: Time, trace: TraceContext) -> Self {
-        Self {
-            id: OrderId::of(&partner, &command.request_id),
-            partner,
-            digest: command.digest(),
-            command: Arc::new(command),
-            state: State::Accepted { waiting: None, unsettled: None },
-            version: 1,
-            due_at: Some(now),
-            nudges: 0,
-            attempts: 0,
-            panics: 0,
-            sequence: 0,
-            created_at: now,
-            updated_at: now,
-            trace,
-        }
-    }
-
-    /// Until when it may be called: `not_after`, else the end of `max_wait`.
-    pub fn expires_at(&self, rules: &Rules) -> Time {
-        self.command.not_after.unwrap_or_else(|| after(self.created_at, rules.max_wait))
+        Self::accepted(partner, command, State::Accepted { waiting: None, unsettled: None }, now, trace)
     }
 
     /// The next attempt, begun at `now`. It holds permits already: between its commit and its last byte nothing waits.
     pub fn attempt(&self, token: AttemptToken, now: Time, rules: &Rules) -> Attempt {
-        let send_by = after(now, SEND_WINDOW).min(self.expires_at(rules));
-        let deadline = after(send_by, rules.timeouts.connect + rules.timeouts.buyback + MARGIN);
-        Attempt { number: self.attempts + 1, token, started_at: now, send_by, deadline, price: None }
-    }
-
-    /// What `X-Request-Id` carries.
-    pub fn reference(&self, attempt: &Attempt) -> String {
-        format!("{}.{}", self.id, attempt.number)
+        self.begin(token, now, rules.timeouts.buyback, rules)
     }
 }
 
 impl Machine for Sellback {
     type Happened = Happened;
-
-    const KIND: CommandKind = CommandKind::Sellback;
 
     fn of(order: AnyOrder) -> Option<Self> {
         if let AnyOrder::Sellback(sellback) = order { Some(sellback) } else { None }
@@ -307,10 +275,6 @@ impl Machine for Sellback {
 
     fn state(&self) -> StateName {
         self.state.name()
-    }
-
-    fn version(&self) -> i64 {
-        self.version
     }
 
     fn sequence(&self) -> u64 {

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     AttemptToken, ItemId, Money, OrderId, PackId, PartnerId, RequestId, UserId,
     answer::{Inventory, InventoryAnswer},
+    clock::after,
     command::Target,
     evidence::Reading,
     item::{HeldItem, Item, Pull, PullSale, Sight},

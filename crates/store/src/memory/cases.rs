@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use clawback_domain::{
     PartnerId, Time, UserId,
     change::Ruling,
-    command::Target,
     evidence::{Case, MOST_OPEN, MOST_UNEXPLAINED, Open, Sightings},
     item::Pull,
     order::AnyOrder,
     purchase::Purchase,
-    sellback::SaleCase,
 };
 
 use super::Tables;
@@ -69,10 +67,6 @@ impl Tables {
             pulls,
             unexplained,
         }
-    }
-
-    pub(super) fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> SaleCase {
-        self.shelf.sale_case(partner, user, target)
     }
 
     pub(super) fn record_look(&mut self, look: &Sightings) {

@@ -1,6 +1,6 @@
 //! Purchases inserted and moved on. Both statements carry what moves in a purchase's life, in the same order.
 
-use clawback_domain::purchase::Purchase;
+use clawback_domain::{order::Order, purchase::Purchase};
 
 use super::Written;
 use crate::sql::{
@@ -8,7 +8,7 @@ use crate::sql::{
     statement::{Bulk, Cell, Kind, Rows},
 };
 
-type Column = (&'static str, Kind);
+pub(super) type Column = (&'static str, Kind);
 
 const MOVING: [Column; 11] = [
     ("version", Kind::BigInt),
@@ -76,7 +76,7 @@ fn given(purchase: &Purchase) -> [Cell<'_>; GIVEN.len()] {
 
 /// Returns the ids that were not there before. Within a batch each id has one caller, so an id here is that caller's.
 pub static INSERTIONS: Bulk = Bulk {
-    columns: &then_moving::<12, 23>(GIVEN),
+    columns: &then_moving::<12, 11, 23>(GIVEN, MOVING),
     then: "INSERT INTO orders (id, amount, digest, created_at, not_after, partner, request_id, user_id, pack_id, metadata,
             traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
             waiting_code, session_id, detail)
@@ -98,7 +98,7 @@ pub fn insertion_rows<'a>(purchases: impl Iterator<Item = &'a Purchase>) -> Writ
 /// Returns the ids whose row had the version before. `look_at` moves only when the row becomes due earlier, or never again: moves that
 /// make it due later touch no index.
 pub static CHANGES: Bulk = Bulk {
-    columns: &then_moving::<1, 12>([("id", Kind::Uuid)]),
+    columns: &then_moving::<1, 11, 12>([("id", Kind::Uuid)], MOVING),
     then: "UPDATE orders SET version = n_version, due_at = n_due_at,
             look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
             nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
@@ -115,19 +115,22 @@ pub fn change_rows<'a>(purchases: impl Iterator<Item = &'a Purchase>) -> Written
     Ok(rows)
 }
 
-fn in_order<'a>(purchases: impl Iterator<Item = &'a Purchase>) -> Vec<&'a Purchase> {
-    let mut purchases: Vec<_> = purchases.collect();
-    purchases.sort_unstable_by_key(|purchase| purchase.id);
-    purchases
+pub(super) fn in_order<'a, C: 'a, S: 'a>(orders: impl Iterator<Item = &'a Order<C, S>>) -> Vec<&'a Order<C, S>> {
+    let mut orders: Vec<_> = orders.collect();
+    orders.sort_unstable_by_key(|order| order.id);
+    orders
 }
 
 /// `first`, and behind it what moves.
-const fn then_moving<const FIRST: usize, const ALL: usize>(first: [Column; FIRST]) -> [Column; ALL] {
-    assert!(ALL == FIRST + MOVING.len());
-    let mut all = [MOVING[0]; ALL];
+pub(super) const fn then_moving<const FIRST: usize, const MOVES: usize, const ALL: usize>(
+    first: [Column; FIRST],
+    moving: [Column; MOVES],
+) -> [Column; ALL] {
+    assert!(ALL == FIRST + MOVES);
+    let mut all = [moving[0]; ALL];
     let mut at = 0;
     while at < ALL {
-        all[at] = if at < FIRST { first[at] } else { MOVING[at - FIRST] };
+        all[at] = if at < FIRST { first[at] } else { moving[at - FIRST] };
         at += 1;
     }
     all

@@ -3,13 +3,30 @@
 
 use clawback_domain::{Money, change::Change, command::Target, sellback::Sellback};
 
-use super::Written;
+use super::{
+    Written,
+    purchases::{Column, in_order, then_moving},
+};
 use crate::sql::{
     json,
     statement::{Bulk, Cell, Kind, Rows},
 };
 
-fn moving(sellback: &Sellback) -> Written<[Cell<'_>; 11]> {
+const MOVING: [Column; 11] = [
+    ("version", Kind::BigInt),
+    ("due_at", Kind::Time),
+    ("nudges", Kind::BigInt),
+    ("attempts", Kind::BigInt),
+    ("panics", Kind::BigInt),
+    ("sequence", Kind::BigInt),
+    ("updated_at", Kind::Time),
+    ("state", Kind::Text),
+    ("waiting_code", Kind::Text),
+    ("selling", Kind::Text),
+    ("detail", Kind::Text),
+];
+
+fn moving(sellback: &Sellback) -> Written<[Cell<'_>; MOVING.len()]> {
     let state = json::sale_columns(&sellback.state)?;
     Ok([
         Cell::number(sellback.version),
@@ -26,34 +43,25 @@ fn moving(sellback: &Sellback) -> Written<[Cell<'_>; 11]> {
     ])
 }
 
+const GIVEN: [Column; 13] = [
+    ("id", Kind::Uuid),
+    ("digest", Kind::Bytes),
+    ("created_at", Kind::Time),
+    ("not_after", Kind::Time),
+    ("partner", Kind::Text),
+    ("request_id", Kind::Text),
+    ("user_id", Kind::Text),
+    ("item_id", Kind::Text),
+    ("pull_id", Kind::Uuid),
+    ("min_price", Kind::BigInt),
+    ("metadata", Kind::Text),
+    ("traceparent", Kind::Text),
+    ("tracestate", Kind::Text),
+];
+
 /// Returns the ids that were not there before.
 pub static SALE_INSERTIONS: Bulk = Bulk {
-    columns: &[
-        ("id", Kind::Uuid),
-        ("digest", Kind::Bytes),
-        ("created_at", Kind::Time),
-        ("not_after", Kind::Time),
-        ("partner", Kind::Text),
-        ("request_id", Kind::Text),
-        ("user_id", Kind::Text),
-        ("item_id", Kind::Text),
-        ("pull_id", Kind::Uuid),
-        ("min_price", Kind::BigInt),
-        ("metadata", Kind::Text),
-        ("traceparent", Kind::Text),
-        ("tracestate", Kind::Text),
-        ("version", Kind::BigInt),
-        ("due_at", Kind::Time),
-        ("nudges", Kind::BigInt),
-        ("attempts", Kind::BigInt),
-        ("panics", Kind::BigInt),
-        ("sequence", Kind::BigInt),
-        ("updated_at", Kind::Time),
-        ("state", Kind::Text),
-        ("waiting_code", Kind::Text),
-        ("selling", Kind::Text),
-        ("detail", Kind::Text),
-    ],
+    columns: &then_moving::<13, 11, 24>(GIVEN, MOVING),
     then:
         "INSERT INTO orders (id, kind, digest, created_at, not_after, partner, request_id, user_id, item_id, pull_id, min_price,
             metadata, traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
@@ -95,20 +103,7 @@ pub fn sale_insertion_rows<'a>(sellbacks: impl Iterator<Item = &'a Sellback>) ->
 
 /// Returns the ids whose row had the version before.
 pub static SALE_CHANGES: Bulk = Bulk {
-    columns: &[
-        ("id", Kind::Uuid),
-        ("version", Kind::BigInt),
-        ("due_at", Kind::Time),
-        ("nudges", Kind::BigInt),
-        ("attempts", Kind::BigInt),
-        ("panics", Kind::BigInt),
-        ("sequence", Kind::BigInt),
-        ("updated_at", Kind::Time),
-        ("state", Kind::Text),
-        ("waiting_code", Kind::Text),
-        ("selling", Kind::Text),
-        ("detail", Kind::Text),
-    ],
+    columns: &then_moving::<1, 11, 12>([("id", Kind::Uuid)], MOVING),
     then: "UPDATE orders SET version = n_version, due_at = n_due_at,
             look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
             nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
@@ -123,12 +118,6 @@ pub fn sale_change_rows<'a>(sellbacks: impl Iterator<Item = &'a Sellback>) -> Wr
         rows.push([Cell::id(sellback.id.0)].into_iter().chain(moving(sellback)?));
     }
     Ok(rows)
-}
-
-fn in_order<'a>(sellbacks: impl Iterator<Item = &'a Sellback>) -> Vec<&'a Sellback> {
-    let mut sellbacks: Vec<_> = sellbacks.collect();
-    sellbacks.sort_unstable_by_key(|sellback| sellback.id);
-    sellbacks
 }
 
 /// A pull is given away once. A batch holds one of a user, for its ruling keeps others out: so no two transactions wait for each other.
