@@ -2,14 +2,34 @@
 //!
 //! A step may be lost, doubled or late. It names the version it was made for; whoever finds another version in the row ends there.
 
+use std::fmt;
+
 use crate::{Broker, Message, Properties, PublishError, Routing, topology};
-use clawback_domain::{OrderId, PartnerId};
+use clawback_domain::{OrderId, PartnerId, UserId};
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    pub order: OrderId,
+    #[serde(flatten)]
+    pub row: Row,
     pub version: i64,
+}
+
+/// Which row to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Row {
+    Order(OrderId),
+    User(UserId),
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Row::Order(id) => id.fmt(f),
+            Row::User(id) => id.fmt(f),
+        }
+    }
 }
 
 impl Step {
@@ -24,7 +44,7 @@ impl Step {
             routing_key: partner.to_string(),
             body: serde_json::to_vec(&self).expect("a step has only strings and numbers").into(),
             properties: Properties {
-                message_id: Some(format!("{}.{}", self.order, self.version)),
+                message_id: Some(format!("{}.{}", self.row, self.version)),
                 content_type: Some("application/json".into()),
                 ..Properties::default()
             },
@@ -46,9 +66,16 @@ mod tests {
 
     #[test]
     fn a_step_reads_back() {
-        let step = Step { order: OrderId(uuid::Uuid::from_u128(7)), version: 3 };
-        let message = step.message(&PartnerId::new("acme").unwrap());
-        assert_eq!(Step::decode(&message.body), Some(step));
+        let order = Row::Order(OrderId(uuid::Uuid::from_u128(7)));
+        let user = Row::User(UserId::new("user-1").unwrap());
+        for row in [order, user] {
+            let step = Step { row, version: 3 };
+            let message = step.clone().message(&PartnerId::new("acme").unwrap());
+            assert_eq!(Step::decode(&message.body), Some(step));
+        }
         assert_eq!(Step::decode(b"{}"), None);
+        // As earlier versions wrote it.
+        let written = br#"{"order":"00000000-0000-0000-0000-000000000007","version":3}"#;
+        assert_eq!(Step::decode(written).map(|step| step.version), Some(3));
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     AttemptToken, OrderId, PullId, Time,
     answer::Answer,
     event::{self, Event, Subject},
-    item::{Item, Pull, Sight},
+    item::{Item, Pull, Sight, Told as PullTold},
     order::{AnyOrder, Attempt, HappenedName, Machine, Next, StateName, Transition},
     planted::{Bug, planted},
     purchase::{self, Purchase},
@@ -168,6 +168,7 @@ fn pulls(purchase: &Purchase, items: Vec<Item>) -> Vec<Pull> {
             created_at: purchase.updated_at,
             sight: Sight::default(),
             sale: None,
+            told: PullTold::default(),
         }
     };
     items.into_iter().enumerate().map(pull).collect()

@@ -14,8 +14,13 @@ use uuid::Uuid;
 
 use crate::{EventId, PartnerId, RequestId, Time, order::StateName, pause::CommandKind, reason::codes, trace::TraceContext};
 
-pub use build::{Fulfilled, Subject, failed, fulfilled, not_sold, rejected, review, sale_review, sold};
-pub use data::{FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData, ReviewReason, SaleReviewData, SoldData};
+pub use build::{
+    Fulfilled, Subject, UserSubject, expired, expiring, failed, fulfilled, not_sold, rejected, review, sale_review, sold,
+};
+pub use data::{
+    ExpiredData, ExpiringData, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData, ReviewReason, SaleReviewData,
+    SoldData,
+};
 pub use envelope::{CloudEvent, SPEC_VERSION, data_schema};
 pub use pulled::PulledItem;
 

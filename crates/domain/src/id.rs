@@ -256,6 +256,11 @@ impl EventId {
     }
 }
 
+/// What the events of a user are about.
+pub(crate) fn user_subject(partner: &PartnerId, user: &UserId) -> Uuid {
+    v5("user", &[partner.as_str().as_bytes(), user.as_str().as_bytes()])
+}
+
 impl DeadLetterId {
     /// `identity` is the AMQP `message_id`, or the SHA-256 digest of the body where there is none.
     pub fn of(queue: &str, identity: &[u8]) -> Self {

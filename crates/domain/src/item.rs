@@ -70,6 +70,16 @@ pub struct Pull {
     pub sight: Sight,
     /// The sellback that gave it away.
     pub sale: Option<PullSale>,
+    pub told: Told,
+}
+
+/// What was said and done of a pull for the sake of its expiry, and when; each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Its automatic sale was handed over.
+    pub offered_at: Option<Time>,
+    /// It was said that its window closed unsold.
+    pub closed_at: Option<Time>,
 }
 
 /// How a pull was sold by us.
@@ -98,6 +108,8 @@ pub struct Sight {
     /// `purchased_at` as the inventory has it, on the upstream's clock: tells it from others of the same item id.
     pub purchased_at: Option<Time>,
     pub expiry: Expiry,
+    /// The look that first told this expiry.
+    pub expiry_read_at: Option<Time>,
     /// The buyback price that the last look which showed it told; `None`: none that could be read.
     pub price: Option<Money>,
 }
@@ -141,6 +153,11 @@ impl Sight {
                 missing_since: None,
                 purchased_at: shown.purchased_at.or(self.purchased_at),
                 expiry: if shown.expiry == Expiry::NotRead { self.expiry } else { shown.expiry },
+                expiry_read_at: match shown.expiry {
+                    Expiry::NotRead => self.expiry_read_at,
+                    expiry if expiry == self.expiry => self.expiry_read_at,
+                    Expiry::Never | Expiry::At(_) => looked_at,
+                },
                 price: shown.price,
             },
             None => {

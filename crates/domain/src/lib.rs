@@ -24,6 +24,7 @@ pub mod poll;
 pub mod purchase;
 pub mod sellback;
 pub mod timeline;
+pub mod user;
 
 pub mod resource;
 pub mod schema;

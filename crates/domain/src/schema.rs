@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     command::{Problem, PurchaseCommand, SellbackCommand},
     event::{
-        CloudEvent, EventType, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData, SaleReviewData, SoldData,
+        CloudEvent, EventType, ExpiredData, ExpiringData, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData,
+        SaleReviewData, SoldData,
     },
     resource::{Resource, SellbackResource},
 };
@@ -36,6 +37,8 @@ pub fn schemas() -> BTreeMap<String, Value> {
         named::<SoldData<'static>>(EventType::SellbackCompleted.as_str(), Contract::Serialize),
         named::<NotSoldData<'static>>(EventType::SellbackFailed.as_str(), Contract::Serialize),
         named::<SaleReviewData<'static>>(EventType::SellbackReview.as_str(), Contract::Serialize),
+        named::<ExpiringData<'static>>(EventType::BuybackExpiring.as_str(), Contract::Serialize),
+        named::<ExpiredData<'static>>(EventType::BuybackExpired.as_str(), Contract::Serialize),
         named::<RejectedData<'static>>(EventType::CommandRejected.as_str(), Contract::Serialize),
         named::<Resource<'static>>("clawback.resource.purchase", Contract::Serialize),
         named::<SellbackResource<'static>>("clawback.resource.sellback", Contract::Serialize),

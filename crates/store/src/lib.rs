@@ -11,6 +11,7 @@ mod draft;
 pub mod memory;
 pub mod sql;
 mod unexplained;
+mod users;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,6 +34,7 @@ use clawback_domain::{
 pub use clawback_domain::change::AttemptRecord;
 pub use deliveries::{Claimed, Deliveries, Replay, Replayed, Settled, Webhook};
 pub use draft::{Draft, Open};
+pub use users::{DueUser, Users, Warning, WarningFilter, WarningState};
 
 /// What a caller does next is what tells these apart.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -6,11 +6,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    CloudEvent, Event, EventType, FailedData, FulfilledData, NotSoldData, PulledItem, RejectedData, ReviewData, ReviewReason,
-    SPEC_VERSION, SaleReviewData, SoldData, data_schema,
+    CloudEvent, Event, EventType, ExpiredData, ExpiringData, FailedData, FulfilledData, NotSoldData, PulledItem, RejectedData,
+    ReviewData, ReviewReason, SPEC_VERSION, SaleReviewData, SoldData, data_schema,
 };
 use crate::{
-    Currency, DeadLetterId, EventId, Money, OrderId, PartnerId, PublicId, RequestId, SessionId, Time, TxHash,
+    Currency, DeadLetterId, EventId, Money, OrderId, PartnerId, PublicId, RequestId, SessionId, Time, TxHash, UserId,
     command::{PurchaseCommand, Rejected, SellbackCommand},
     evidence::Evidence,
     item::Pull,
@@ -19,6 +19,8 @@ use crate::{
     reason::{Failure, ReviewCode},
     sellback::{self, PullPlace, SaleEvidence, Sellback, Sold},
     trace::TraceContext,
+    user::User,
+    warning::Digested,
 };
 
 /// The order that an event is about, and which event of it this is.
@@ -169,6 +171,49 @@ pub fn sale_review(subject: &Subject<'_, SellbackCommand>, review: &sellback::Re
     subject.head(EventType::SellbackReview).finish(data)
 }
 
+/// The user that an event is about, and which event of theirs this is.
+#[derive(Debug)]
+pub struct UserSubject<'a> {
+    pub partner: &'a PartnerId,
+    pub user_id: &'a UserId,
+    /// From 1; rises with every event of the user.
+    pub sequence: u64,
+    pub time: Time,
+}
+
+impl UserSubject<'_> {
+    fn finish(&self, kind: EventType, data: impl Serialize) -> Event {
+        let Self { partner, user_id, sequence, time } = *self;
+        let subject = User::subject(partner, user_id);
+        Head { kind, partner, subject, name: Some(user_id.as_str()), sequence, request_id: None, time, trace: None }
+            .finish(data)
+    }
+}
+
+/// A warning, of those of the digest's items that are still to be warned of.
+pub fn expiring(subject: &UserSubject<'_>, digest: &Digested, items: &[&Pull]) -> Event {
+    let items: Vec<PulledItem<'_>> = items.iter().copied().map(PulledItem::as_last_seen).collect();
+    let prices = items.iter().filter_map(|item| item.buyback_price).map(Money::millionths);
+    let total = Money::usd(prices.fold(0, i64::saturating_add));
+    let data = ExpiringData {
+        user_id: subject.user_id.clone(),
+        lead: digest.lead.to_string().into(),
+        late: digest.late,
+        verified: digest.verified,
+        checked_at: digest.checked_at,
+        items,
+        total,
+        currency: Cow::Borrowed(total.currency().code()),
+    };
+    subject.finish(EventType::BuybackExpiring, data)
+}
+
+/// Windows that closed unsold.
+pub fn expired(subject: &UserSubject<'_>, items: &[&Pull]) -> Event {
+    let items = items.iter().copied().map(PulledItem::as_last_seen).collect();
+    subject.finish(EventType::BuybackExpired, ExpiredData { user_id: subject.user_id.clone(), items })
+}
+
 /// The one event of a dead letter. `time`: when it was taken in.
 pub fn rejected(
     partner: &PartnerId,
@@ -184,8 +229,8 @@ pub fn rejected(
         dead_letter_id,
     };
     let request_id = rejected.request_id.as_ref();
-    Head { kind: EventType::CommandRejected, partner, subject: dead_letter_id.0, sequence: 1, request_id, time, trace }
-        .finish(data)
+    let subject = dead_letter_id.0;
+    Head { kind: EventType::CommandRejected, partner, subject, name: None, sequence: 1, request_id, time, trace }.finish(data)
 }
 
 /// What the envelope says.
@@ -193,6 +238,8 @@ struct Head<'a> {
     kind: EventType,
     partner: &'a PartnerId,
     subject: Uuid,
+    /// What the subject is called, if not by its id.
+    name: Option<&'a str>,
     sequence: u64,
     request_id: Option<&'a RequestId>,
     time: Time,
@@ -205,6 +252,7 @@ impl<'a, C> Subject<'a, C> {
             kind,
             partner: self.partner,
             subject: self.id.0,
+            name: None,
             sequence: self.sequence,
             request_id: Some(self.request_id),
             time: self.time,
@@ -221,7 +269,7 @@ impl Head<'_> {
             id,
             source: format!("/clawback/{}", self.partner).into(),
             kind: self.kind,
-            subject: self.subject.to_string().into(),
+            subject: self.name.map_or_else(|| self.subject.to_string().into(), Cow::Borrowed),
             time: self.time,
             datacontenttype: Cow::Borrowed("application/json"),
             dataschema: data_schema(self.kind).into(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PulledItem;
 use crate::{
-    DeadLetterId, ItemId, Money, PackId, PublicId, PullId, PurchaseId, RequestId, SellbackId, SessionId, TxHash, UserId,
+    DeadLetterId, ItemId, Money, PackId, PublicId, PullId, PurchaseId, RequestId, SellbackId, SessionId, Time, TxHash, UserId,
     command::{Metadata, Problem},
     evidence::Evidence,
     reason::{Failure, ReviewCode},
@@ -122,6 +122,35 @@ pub struct SaleReviewData<'a> {
 pub struct ReviewReason<'a> {
     pub code: ReviewCode,
     pub message: Cow<'a, str>,
+}
+
+/// A lead time before the buyback windows of some of a user's items was reached. At most 500 items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BuybackExpiring")]
+pub struct ExpiringData<'a> {
+    pub user_id: UserId,
+    /// The lead time; of several the nearest (`72h`, `90m`, `45s`).
+    pub lead: Cow<'a, str>,
+    /// It should have gone out earlier.
+    pub late: bool,
+    /// That the items are held, and at what price, was read just before. Otherwise it is what was read at `checked_at`.
+    pub verified: bool,
+    /// When the user's inventory was read.
+    pub checked_at: Option<Time>,
+    /// What expires first comes first.
+    pub items: Vec<PulledItem<'a>>,
+    /// What the items that have a price would bring together.
+    pub total: Money,
+    /// ISO 4217.
+    pub currency: Cow<'a, str>,
+}
+
+/// The buyback windows of some of a user's items closed, and they were not sold. At most 500 items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BuybackExpired")]
+pub struct ExpiredData<'a> {
+    pub user_id: UserId,
+    pub items: Vec<PulledItem<'a>>,
 }
 
 /// The message was not taken as a command.

@@ -37,6 +37,15 @@ pub struct PulledItem<'a> {
     pub expiry_known: bool,
 }
 
+impl<'a> PulledItem<'a> {
+    /// As the last look that showed it told its price, not as its purchase did.
+    pub fn as_last_seen(pull: &'a Pull) -> Self {
+        let price = if pull.sight.seen_at.is_some() { pull.sight.price } else { pull.item.buyback_price };
+        let currency = Cow::Borrowed(price.map_or(Currency::default(), Money::currency).code());
+        Self { buyback_price: price, currency, ..Self::from(pull) }
+    }
+}
+
 impl<'a> From<&'a Pull> for PulledItem<'a> {
     fn from(pull: &'a Pull) -> Self {
         let item = &pull.item;

@@ -10,7 +10,8 @@ use super::settings;
 use crate::{
     command::{CLOUDEVENTS_JSON, PurchaseCommand, SellbackCommand},
     event::{
-        CloudEvent, EventType, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData, SaleReviewData, SoldData,
+        CloudEvent, EventType, ExpiredData, ExpiringData, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData,
+        SaleReviewData, SoldData,
     },
 };
 
@@ -30,6 +31,8 @@ pub fn asyncapi() -> Value {
         components.event::<SoldData<'static>>(EventType::SellbackCompleted),
         components.event::<NotSoldData<'static>>(EventType::SellbackFailed),
         components.event::<SaleReviewData<'static>>(EventType::SellbackReview),
+        components.event::<ExpiringData<'static>>(EventType::BuybackExpiring),
+        components.event::<ExpiredData<'static>>(EventType::BuybackExpired),
         components.event::<RejectedData<'static>>(EventType::CommandRejected),
     ];
     json!({

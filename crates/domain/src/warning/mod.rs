@@ -34,6 +34,7 @@ mod sale;
 mod sale_queue;
 mod sentences;
 pub mod spread;
+mod turn;
 mod words;
 mod zone;
 
@@ -48,4 +49,5 @@ pub use sale::{SaleRule, Unsold, Verdict, sale};
 pub use sale_queue::{Queue, queue};
 pub use sentences::{describe_sale, describe_warnings, preview_sale, preview_warnings};
 pub use spread::{Crowd, begins_at};
+pub use turn::{Digested, Offer, RETRY, Turn, Wanted, Watch};
 pub use zone::zone;

@@ -74,7 +74,7 @@ pub fn jitter(partner: &PartnerId, user: &UserId) -> u64 {
 }
 
 /// `span × fraction / 2⁶⁴`.
-fn part(span: Duration, fraction: u64) -> Duration {
+pub(super) fn part(span: Duration, fraction: u64) -> Duration {
     let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(((u128::from(micros) * u128::from(fraction)) >> 64) as u64)
 }
