@@ -30,6 +30,12 @@ codes!(
         LookedNotJudged = "LookedNotJudged",
         /// The step's turn is taken, nothing done with it.
         TurnTaken = "TurnTaken",
+        /// A user's turn is taken, nothing done with it.
+        UserTurnTaken = "UserTurnTaken",
+        /// What a user's turn looked at is kept, nothing sent or planned by it.
+        UserLookedNotSettled = "UserLookedNotSettled",
+        /// An automatic sale is stored, no step published for it and the turn not settled.
+        OfferedNotStepped = "OfferedNotStepped",
         /// The scheduler moved the row, the step is not published.
         ClaimedNotStepped = "ClaimedNotStepped",
     }

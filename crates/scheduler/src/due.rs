@@ -5,15 +5,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use clawback_broker::steps::{Step, hand_over};
+use clawback_broker::steps::{Row, Step, hand_over};
 use clawback_broker::{Broker, topology};
 use clawback_domain::{
-    Clock, PartnerId,
+    Clock, PartnerId, Time,
     planted::{Bug, planted},
     poll::backoff,
     rehearsal::{Point, reach},
 };
-use clawback_store::{Due, Store};
+use clawback_store::{Due, DueUser, Store, StoreError};
 use clawback_telemetry::names;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const MOST_STEPS: u64 = 2_000;
 /// How often the depth of the step queues is read.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
+
+/// What was claimed in one go.
+struct Claimed {
+    steps: Vec<(PartnerId, Step)>,
+    /// There may be more that is due.
+    is_more: bool,
+}
 
 pub struct Scheduler {
     store: Arc<dyn Store>,
@@ -58,11 +65,11 @@ impl Scheduler {
                 full = self.full_queues().await;
                 measured = Some(now);
             }
-            match self.store.claim_due(now, BATCH, &full).await {
+            match self.claim(now, &full).await {
                 Ok(due) => {
                     failures = 0;
-                    let more = due.len() as u32 == BATCH;
-                    self.step(due).await;
+                    let more = due.is_more;
+                    self.step(due.steps).await;
                     if !more {
                         self.clock.sleep(self.clock.jitter(LOOK_EVERY)).await;
                     }
@@ -76,7 +83,25 @@ impl Scheduler {
         }
     }
 
-    async fn step(&self, due: Vec<Due>) {
+    /// Orders first: users can wait for minutes, and what is claimed of either goes out before more of the other is.
+    async fn claim(&self, now: Time, full: &[PartnerId]) -> Result<Claimed, StoreError> {
+        let orders = self.store.claim_due(now, BATCH, full).await?;
+        let users = match self.store.claim_due_users(now, BATCH, full).await {
+            Ok(users) => users,
+            // Those orders are claimed already.
+            Err(error) if !orders.is_empty() => {
+                tracing::debug!(%error, "due users cannot be claimed; trying again");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let is_more = [orders.len(), users.len()].contains(&(BATCH as usize));
+        let order = |due: Due| (due.partner, Step { row: Row::Order(due.order), version: due.version });
+        let user = |due: DueUser| (due.partner, Step { row: Row::User(due.user), version: due.version });
+        Ok(Claimed { steps: orders.into_iter().map(order).chain(users.into_iter().map(user)).collect(), is_more })
+    }
+
+    async fn step(&self, due: Vec<(PartnerId, Step)>) {
         if due.is_empty() {
             return;
         }
@@ -85,11 +110,11 @@ impl Scheduler {
         if planted(Bug::NeverStepped) {
             return;
         }
-        join_all(due.into_iter().map(|row| async move {
-            metrics::counter!(names::STEPS, "partner" => row.partner.to_string()).increment(1);
-            let step = Step { order: row.order, version: row.version };
-            if let Err(error) = hand_over(&*self.broker, &row.partner, step).await {
-                tracing::debug!(order.id = %row.order, %error, "a step was not confirmed; the row comes due again");
+        join_all(due.into_iter().map(|(partner, step)| async move {
+            metrics::counter!(names::STEPS, "partner" => partner.to_string()).increment(1);
+            let row = step.row.to_string();
+            if let Err(error) = hand_over(&*self.broker, &partner, step).await {
+                tracing::debug!(row, %error, "a step was not confirmed; the row comes due again");
             }
         }))
         .await;

@@ -75,6 +75,12 @@ pub const HELD: &str = "clawback.orders.held";
 pub const ORPHANS: &str = "clawback.orphans";
 /// Items in inventories that no purchase explains: each may be a double buy [partner].
 pub const ORPHAN_ITEMS: &str = "clawback.orphans.items";
+/// Inventories read for their users' sake [partner, good].
+pub const SYNCS: &str = "clawback.syncs";
+/// Warnings and closed windows that were told, an event each [partner, type].
+pub const WARNINGS: &str = "clawback.warnings";
+/// How long after the moment of its lead time an item was warned of; 0 when it was before [partner].
+pub const WARNING_DELAY: &str = "clawback.warning.delay";
 /// Handlers that panicked [partner].
 pub const PANICS: &str = "clawback.panics";
 /// Commands that were not taken [partner, code].
@@ -124,6 +130,9 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (PROCESS_DURATION, Kind::Seconds, "From a delivery's arrival to its ack"),
     (PURCHASES, Kind::Counter, "Purchases that entered a state"),
     (PURCHASES_STORED, Kind::Gauge, "Purchases by state as the store has them"),
+    (SYNCS, Kind::Counter, "Inventories read for their users' sake"),
+    (WARNINGS, Kind::Counter, "Warnings and closed windows that were told, an event each"),
+    (WARNING_DELAY, Kind::Seconds, "How long after the moment of its lead time an item was warned of; 0 when it was before"),
     (PURCHASE_DURATION, Kind::Seconds, "From acceptance to the final state"),
     (SELLBACKS, Kind::Counter, "Sellbacks that entered a state"),
     (SELLBACKS_STORED, Kind::Gauge, "Sellbacks by state as the store has them"),

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use clawback_broker::steps::Step;
+use clawback_broker::steps::{self, Step};
 use clawback_domain::{
     AttemptToken, OrderId, SessionId,
     answer::{Answer, StatusAnswer},
@@ -115,7 +115,11 @@ impl Worker {
             tracing::warn!(partner = %tenant.id, "a message in the step queue is no step; dropped");
             return hand.ack().await;
         };
-        let row = self.read_order(step.order).await.filter(|row| row.version() == step.version && *row.partner() == tenant.id);
+        let id = match step.row {
+            steps::Row::User(user) => return Box::pin(self.step_user(tenant, hand, &user, step.version)).await,
+            steps::Row::Order(id) => id,
+        };
+        let row = self.read_order(id).await.filter(|row| row.version() == step.version && *row.partner() == tenant.id);
         match row {
             Some(AnyOrder::Purchase(row)) => self.step_purchase(tenant, hand, row).await,
             Some(AnyOrder::Sellback(row)) => self.step_sellback(tenant, hand, row).await,

@@ -11,6 +11,7 @@ pub mod doors;
 mod lifecycle;
 
 mod consume;
+mod crowds;
 mod dead;
 mod guards;
 mod held;
@@ -24,6 +25,7 @@ mod survey;
 mod take;
 mod tell;
 mod tenant;
+mod users;
 mod webhook;
 mod write;
 

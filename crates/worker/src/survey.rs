@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use clawback_domain::{
+    UserId,
     answer::InventoryAnswer,
-    evidence::{self, Sightings, Survey, Unexplained},
+    evidence::{self, Reading, Sightings, Survey, Unexplained},
     purchase::{Purchase, State},
 };
 
@@ -27,25 +28,37 @@ impl Worker {
     pub(crate) async fn sample(self: &Arc<Self>, tenant: &Tenant, purchase: &Purchase) {
         let user = &purchase.command.user_id;
         let Some(reading) = self.read_inventory(tenant, user).await else { return };
-        let InventoryAnswer::Read(inventory) = &reading.answer else { return };
+        self.take_stock(tenant, user, &reading).await;
+    }
+
+    /// Compares an inventory with everything that is known of its user, and keeps what it shows. Whether the look was good, and its
+    /// sights are kept.
+    pub(crate) async fn take_stock(&self, tenant: &Tenant, user: &UserId, reading: &Reading) -> bool {
+        let InventoryAnswer::Read(inventory) = &reading.answer else { return false };
         match self.doors.store.case(&tenant.id, user).await {
             Ok(case) => {
                 let rules = tenant.rules();
                 let survey = evidence::survey(inventory, &case, &tenant.id, (reading.began, reading.ended), &rules);
                 let Survey { sightings, unexplained, explained } = survey;
                 self.keep_unexplained(tenant, &unexplained).await;
-                self.keep_sightings(tenant, sightings).await;
+                let kept = self.keep_sightings(tenant, sightings).await;
                 self.forget_explained(tenant, explained).await;
+                kept
             }
-            Err(error) => tracing::debug!(partner = %tenant.id, %error, "a sampled inventory was not compared"),
+            Err(error) => {
+                tracing::debug!(partner = %tenant.id, %error, "an inventory was not compared");
+                false
+            }
         }
     }
 
-    /// What is not kept now is kept by the next look.
-    pub(crate) async fn keep_sightings(&self, tenant: &Tenant, sightings: Sightings) {
-        if let Err(error) = self.doors.store.record_look(sightings).await {
+    /// Whether it is kept; else it is by the next look.
+    pub(crate) async fn keep_sightings(&self, tenant: &Tenant, sightings: Sightings) -> bool {
+        let kept = self.doors.store.record_look(sightings).await;
+        if let Err(error) = &kept {
             tracing::warn!(partner = %tenant.id, %error, "what a look showed of known pulls was not kept");
         }
+        kept.is_ok()
     }
 
     /// Whether it is kept.

@@ -1,7 +1,8 @@
 //! What the worker tells operators: spans and counters, by the names that `telemetry` defines.
 
 use clawback_domain::{
-    PartnerId,
+    PartnerId, Time,
+    clock::until,
     event::Event,
     order::{AnyOrder, StateName},
     pause::CommandKind,
@@ -89,6 +90,21 @@ pub(crate) fn sent(event: &Event, unrouted: bool) {
         counter!(names::EVENTS_UNROUTED, "partner" => partner.clone()).increment(1);
     }
     counter!(names::EVENTS_SENT, "partner" => partner, "type" => event.kind.as_str()).increment(1);
+}
+
+/// A user's inventory was read for their own sake.
+pub(crate) fn synced(partner: &PartnerId, good: bool) {
+    counter!(names::SYNCS, "partner" => partner.shared(), "good" => if good { "true" } else { "false" }).increment(1);
+}
+
+/// A user's turn stands: these events, and when their warnings were due.
+pub(crate) fn warned(partner: &PartnerId, events: &[Event], due: &[Time], now: Time) {
+    for event in events {
+        counter!(names::WARNINGS, "partner" => partner.shared(), "type" => event.kind.as_str()).increment(1);
+    }
+    for moment in due {
+        histogram!(names::WARNING_DELAY, "partner" => partner.shared()).record(until(*moment, now));
+    }
 }
 
 /// What a webhook's endpoint said.

@@ -6,6 +6,7 @@ use clawback_domain::{
     Clock, PartnerId, Time,
     clock::BoxFuture,
     order::{PERMIT_WAIT, Rules},
+    warning::{SaleRule, WarningRules, Watch},
 };
 use clawback_phygitals::Upstream;
 use clawback_webhook::Endpoint;
@@ -13,10 +14,30 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
+    crowds::Crowds,
     doors::{Limits, Partner},
     packs::Packs,
     permits::{Concurrency, Rate, Urgency, Urgent},
 };
+
+/// Users whose inventories are read at once by one worker: each may hold some MB.
+const MOST_LOOKS: u32 = 16;
+/// Users who wait for that, each with its step in hand.
+const MOST_WAITING: usize = 128;
+/// How long one does.
+pub(crate) const LOOK_WAIT: Duration = Duration::from_secs(30);
+
+/// A partner's rules for its users' items, as last reloaded.
+pub(crate) struct Watched {
+    warnings: Option<Arc<WarningRules>>,
+    sale: Option<SaleRule>,
+}
+
+impl Watched {
+    pub fn watch(&self) -> Watch<'_> {
+        Watch { warnings: self.warnings.as_deref(), sale: self.sale.as_ref() }
+    }
+}
 
 pub(crate) struct Tenant {
     pub id: PartnerId,
@@ -28,6 +49,9 @@ pub(crate) struct Tenant {
     polls: Concurrency,
     sales: Urgency,
     sale_rate: Rate,
+    looks: Urgency,
+    look_rate: Rate,
+    pub crowds: Crowds,
     pub packs: Packs,
     /// Something happened that its webhook may want to know.
     pub news: Notify,
@@ -42,6 +66,9 @@ impl Tenant {
             polls: Concurrency::new(partner.limits.poll_concurrency),
             sales: Urgency::new(partner.limits.sell_concurrency),
             sale_rate: Rate::new(partner.limits.sells_per_second),
+            looks: Urgency::new(MOST_LOOKS),
+            look_rate: Rate::new(partner.limits.rate_per_second),
+            crowds: Crowds::default(),
             configured: RwLock::new(partner),
             workers: RwLock::new(1),
             packs: Packs::default(),
@@ -71,6 +98,7 @@ impl Tenant {
         self.polls.resize(share.poll_concurrency);
         self.sales.resize(share.sell_concurrency);
         self.sale_rate.set(share.sells_per_second);
+        self.look_rate.set(share.rate_per_second);
     }
 
     pub fn rules(&self) -> Rules {
@@ -126,6 +154,27 @@ impl Tenant {
             permit
         });
         clock.timeout(PERMIT_WAIT, permit).await
+    }
+
+    /// A permit to look at one user whose turn is for what is due `by` then; `None` when none was had within [`LOOK_WAIT`].
+    pub async fn look_permit(&self, clock: &dyn Clock, by: Time) -> Option<Urgent> {
+        let permit: BoxFuture<'_, _> = Box::pin(async {
+            let permit = self.looks.acquire(by).await;
+            self.look_rate.wait(clock).await;
+            permit
+        });
+        clock.timeout(LOOK_WAIT, permit).await
+    }
+
+    /// Whether so many wait for their look already that others had better wait in their rows: steps must not stand behind them.
+    pub fn looks_are_crowded(&self) -> bool {
+        self.looks.waiting() >= MOST_WAITING
+    }
+
+    /// What is watched for its users.
+    pub fn watched(&self) -> Watched {
+        let partner = self.configured.read();
+        Watched { warnings: partner.warnings.clone(), sale: partner.sale }
     }
 
     pub fn sales_are_crowded(&self) -> bool {

@@ -7,6 +7,7 @@ mod quiet;
 mod sale;
 mod sentences;
 mod spread;
+mod turns;
 
 use std::time::Duration;
 
