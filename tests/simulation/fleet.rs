@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use clawback_broker::{Broker, embedded::Embedded};
-use clawback_domain::{PartnerId, purchase::Rules};
+use clawback_domain::{PartnerId, purchase::Rules, warning::WarningRules};
 use clawback_scheduler::Scheduler;
 use clawback_worker::{Doors, Limits, Partner, Worker};
 use futures_util::FutureExt;
@@ -250,7 +250,8 @@ impl Fleet {
             let (world, clock) = (world.clone(), clock.clone());
             let upstream = Arc::new(SimUpstream { world, partner: id.clone(), clock, timeouts: rules.timeouts });
             let webhook = hooks::endpoint(&id);
-            Partner { id, upstream, limits, rules, closed: false, webhook }
+            let warnings = Some(WarningRules::default());
+            Partner { id, upstream, limits, rules, closed: false, webhook, warnings, sale: None }
         };
         workload::partners().into_iter().map(partner).collect()
     }

@@ -211,11 +211,14 @@ async fn a_rotated_token_is_in_use_a_second_later_and_limits_are_reloaded() {
     }
     assert_eq!((status("two-topsecret").await, status("one-topsecret").await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
 
-    up.place.write("clawback.toml", &format!("drain = \"9s\"\n{config}concurrency = 3\n"));
+    up.place.write("clawback.toml", &format!("drain = \"9s\"\n{config}concurrency = 3\nwarnings.leads = [\"2h\"]\n"));
     up.running.signal(Signal::HUP);
     let refused = up.running.logged("SIGHUP: these keys changed and are not taken over; they take a restart", "keys");
-    let taken = up.running.logged("SIGHUP: limits and lead times were reloaded", "keys");
-    assert_eq!((refused.as_str(), taken.as_str()), ("drain", "partner[\"acme\"].concurrency"));
+    let taken = up.running.logged("SIGHUP: limits, warnings and automatic sales were reloaded", "keys");
+    assert_eq!(
+        (refused.as_str(), taken.as_str()),
+        ("drain", "partner[\"acme\"].concurrency, partner[\"acme\"].warnings.leads")
+    );
     assert!(!up.running.log().contains("topsecret"), "{}", up.running.log());
 }
 

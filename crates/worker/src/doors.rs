@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use clawback_broker::Broker;
-use clawback_domain::{Clock, PartnerId, Tasks, purchase::Rules};
+use clawback_domain::{
+    Clock, PartnerId, Tasks,
+    purchase::Rules,
+    warning::{SaleRule, WarningRules},
+};
 use clawback_phygitals::Upstream;
 use clawback_store::Store;
 use clawback_webhook::{Endpoint, Receiver};
@@ -30,6 +34,10 @@ pub struct Partner {
     pub closed: bool,
     /// Where its events are delivered besides the event exchange. A reload changes its secrets, nothing else.
     pub webhook: Option<Endpoint>,
+    /// When its users are warned. `None`: never.
+    pub warnings: Option<WarningRules>,
+    /// What is sold before its window shuts, though nobody asked for it. `None`: nothing.
+    pub sale: Option<SaleRule>,
 }
 
 /// For the whole installation; each worker takes its share.

@@ -15,6 +15,7 @@ use clawback_domain::{
     poll::{PollRules, ReconcileRules, Timeouts},
     purchase::{Purchase, Rules, State, StateName},
     reason::WaitCode,
+    warning::WarningRules,
 };
 use clawback_phygitals::{ApiKey, Phygitals, Upstream};
 use clawback_sandbox::{Engine, InProcess, Options, engine::Shared};
@@ -386,6 +387,8 @@ fn configured(partner: &PartnerId, upstream: &Arc<Double>, setup: &Setup) -> Par
         rules: setup.rules,
         closed: setup.closed,
         webhook: None,
+        warnings: Some(WarningRules::default()),
+        sale: None,
     }
 }
 

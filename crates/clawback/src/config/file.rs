@@ -14,9 +14,10 @@ use clawback_domain::PartnerId;
 use toml::Table;
 
 use super::{
+    expiry::read_packs,
     reader::{Entry, Problem, Reader, Shown, quoted, text},
     secret::Secret,
-    settings::{Pack, Settings, read_pack},
+    settings::Settings,
 };
 
 /// What the file says, with every default filled in.
@@ -40,7 +41,6 @@ pub struct Partner {
     /// Bearer token of the HTTP API; without one this partner has no HTTP door.
     pub token: Option<Secret>,
     pub settings: Settings,
-    pub packs: Vec<Pack>,
 }
 
 /// All that is wrong with the configuration.
@@ -167,8 +167,8 @@ fn read_partner(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Option<Partne
     }
     let token = secrets.read(reader, "token", TOKEN, secrets.needs.tokens);
     let settings = Settings::read(reader, |reader, name, doc| secrets.read(reader, name, doc, secrets.needs.api_keys));
-    let packs = reader.tables("pack", "a pack with lead times of its own (not used yet)", &[], read_pack);
-    Some(Partner { id: id?, api_key: api_key?, token, settings, packs: packs.into_iter().flatten().collect() })
+    let settings = settings.with_packs(read_packs(reader));
+    Some(Partner { id: id?, api_key: api_key?, token, settings })
 }
 
 /// Reads secrets by `…_file` or `…_env`.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod duration;
+mod expiry;
 mod file;
 mod print;
 mod reader;

@@ -190,16 +190,6 @@ impl<'a> Reader<'a> {
         self.value(key, doc, default, read, bool::to_string)
     }
 
-    pub fn durations(
-        &mut self,
-        key: &str,
-        doc: &'static str,
-        default: Vec<Duration>,
-        check: impl Fn(&[Duration]) -> Result<(), String>,
-    ) -> Vec<Duration> {
-        self.value(key, doc, default, |value| as_durations(value, check), |spans| show_durations(spans))
-    }
-
     /// A table of its own. `None` when it is switched off, or not given where it must be.
     pub fn table<T>(&mut self, key: &str, doc: &'static str, when: When, read: impl FnOnce(&mut Reader<'a>) -> T) -> Option<T> {
         self.known.insert(key.to_owned());
@@ -286,20 +276,14 @@ pub fn as_duration(value: &Value) -> Result<Duration, String> {
     }
 }
 
-pub fn as_durations(value: &Value, check: impl Fn(&[Duration]) -> Result<(), String>) -> Result<Vec<Duration>, String> {
+pub fn as_durations(value: &Value) -> Result<Vec<Duration>, String> {
     let list = value.as_array().ok_or_else(|| format!("must be a list of durations, not {}", shorten(value)))?;
-    let spans = list.iter().map(as_duration).collect::<Result<Vec<_>, _>>()?;
-    check(&spans).map(|()| spans)
+    list.iter().map(as_duration).collect()
 }
 
 /// A text as TOML: its strings escape as JSON's do.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-pub fn show_durations(spans: &[Duration]) -> String {
-    let spans: Vec<_> = spans.iter().map(|span| quoted(&duration::show(*span))).collect();
-    format!("[{}]", spans.join(", "))
 }
 
 /// The known word that `word` was probably meant to be.

@@ -1,19 +1,18 @@
-//! What may be set for a partner, with every default: the one place where the keys of the file are named.
-//!
-//! Warnings and sales before expiry are read and checked here because the shape of the file is the contract;
-//! nothing acts on them yet. Their documentation in the reference says so.
+//! What may be set for a partner, with every default: here, and for warnings in [`super::expiry`], the keys of the file are named.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use clawback_domain::{
-    Money, PackId,
+    PackId,
     poll::{PollRules, ReconcileRules, Timeouts},
     purchase::Rules,
+    warning::{Leads, SaleRule, WarningRules},
 };
 use clawback_webhook::Endpoint;
 
 use super::{
-    reader::{Reader, When, as_durations, quoted, show_durations, text},
+    expiry::{read_sale, read_warnings},
+    reader::{Reader, When, quoted, text},
     secret::Secret,
 };
 
@@ -28,11 +27,13 @@ pub struct Settings {
     pub poll: PollRules,
     pub reconcile: ReconcileRules,
     pub max_wait: Duration,
-    pub warnings: Option<Warnings>,
+    /// `None`: no warnings at all.
+    pub warnings: Option<WarningRules>,
     pub exclusive: bool,
     pub event_queue: bool,
     pub webhook: Option<Webhook>,
-    pub sell_before_expiry: Option<SellBeforeExpiry>,
+    /// What is sold before its window shuts. `None`: nothing.
+    pub sale: Option<SaleRule>,
     pub closed: bool,
 }
 
@@ -48,43 +49,11 @@ impl Default for Sell {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warnings {
-    pub leads: Vec<Duration>,
-    pub digest: Duration,
-    pub quiet: Option<Quiet>,
-}
-
-/// Hours in which no warning goes out, in the zone's wall time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quiet {
-    pub from: String,
-    pub to: String,
-    pub zone: String,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
     pub url: String,
     pub secret: Option<Secret>,
     pub allow_insecure: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SellBeforeExpiry {
-    pub at: Duration,
-    pub stop_before: Duration,
-    /// Of the price at purchase, in millionths.
-    pub min_share: Option<i64>,
-    pub min_price: Option<Money>,
-}
-
-/// A pack with lead times of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pack {
-    pub id: PackId,
-    /// `None`: the partner's.
-    pub leads: Option<Vec<Duration>>,
 }
 
 impl Settings {
@@ -98,6 +67,13 @@ impl Settings {
             exclusive: self.exclusive,
             item_ids_repeat,
         }
+    }
+
+    /// The same, with lead times for what was drawn from these packs.
+    pub fn with_packs(mut self, packs: impl IntoIterator<Item = (PackId, Leads)>) -> Self {
+        let with_pack = |rules: WarningRules, (pack, leads)| rules.with_pack(pack, leads);
+        self.warnings = self.warnings.map(|rules| packs.into_iter().fold(rules, with_pack));
+        self
     }
 
     /// Reads every key but those that name the partner and its secrets. `secret` reads one of the latter by its key.
@@ -121,7 +97,9 @@ impl Settings {
             // Read below: its window depends on the poll deadline.
             reconcile: rules.reconcile,
             max_wait: reader.duration("max_wait", "how long a command may wait before it is called", rules.max_wait, LONG),
-            warnings: reader.table("warnings", "before a buyback window shuts (not used yet)", When::Unless, read_warnings),
+            warnings: reader
+                .table("warnings", "before a buyback window shuts; false: none", When::Unless, read_warnings)
+                .flatten(),
             exclusive: reader.flag("exclusive", "Clawback alone buys with this key", true),
             event_queue: reader.flag("event_queue", "a queue clawback.events.<partner> collects this partner's events", true),
             webhook: reader.table(
@@ -130,12 +108,14 @@ impl Settings {
                 When::Given(r#"{ url = "https://acme.example/hooks", secret_file = "secrets/acme-hook" }"#),
                 |reader| read_webhook(reader, &secret),
             ),
-            sell_before_expiry: reader.table(
-                "sell_before_expiry",
-                "sell by itself what nobody sold; both minima must hold (not used yet)",
-                When::Given(r#"{ at = "30m", stop_before = "5m", min_share = "0.9", min_price = "5.00" }"#),
-                read_sell_before_expiry,
-            ),
+            sale: reader
+                .table(
+                    "sell_before_expiry",
+                    "sell by itself what nobody sold; both minima must hold",
+                    When::Given(r#"{ at = "30m", stop_before = "5m", min_share = "0.9", min_price = "5.00" }"#),
+                    read_sale,
+                )
+                .flatten(),
             closed: reader.flag("closed", "true: no new commands; open ones are followed to their end", false),
         };
         let window = settings.poll.deadline.mul_f64(1.5);
@@ -145,15 +125,13 @@ impl Settings {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
 /// Prefetch is a multiple of it, and AMQP counts prefetch in 16 bits.
 const CALLS: RangeInclusive<u32> = 1..=16_384;
 const RATE: RangeInclusive<u32> = 1..=100_000;
 /// A call that takes longer than ten minutes holds a drain and a deadline for as long.
 const CALL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 const SHORT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const LONG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 86_400);
+pub(super) const LONG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 86_400);
 
 fn read_sell(reader: &mut Reader<'_>) -> Sell {
     Sell {
@@ -201,55 +179,6 @@ fn read_reconcile(reader: &mut Reader<'_>, window: Duration) -> ReconcileRules {
     reconcile
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn read_warnings(reader: &mut Reader<'_>) -> Warnings {
-    Warnings {
-        leads: reader.durations("leads", "how long before expiry", vec![72 * HOUR, 24 * HOUR, HOUR], check_leads),
-        digest: reader.duration("digest", "what is due within this goes into one warning", 15 * MINUTE, SHORT),
-        quiet: reader.table(
-            "quiet",
-            "hours in which no warning goes out",
-            When::Given(r#"{ from = "22:00", to = "08:00", zone = "Europe/Berlin" }"#),
-            read_quiet,
-        ),
-    }
-}
-
-/// The upstream's window is seven days; a warning before it opens could never go out.
-fn check_leads(leads: &[Duration]) -> Result<(), String> {
-    const MOST: usize = 16;
-    let mut sorted = leads.to_vec();
-    sorted.sort();
-    sorted.dedup();
-    match leads {
-        [] => Err("must name at least one lead time; `warnings = false` switches warnings off".into()),
-        _ if leads.len() > MOST => Err(format!("must be at most {MOST} lead times")),
-        _ if sorted.len() != leads.len() => Err("must not name a lead time twice".into()),
-        _ if sorted[0] < MINUTE || sorted[sorted.len() - 1] > 7 * DAY => Err("each lead time must be 1m to 7d".into()),
-        _ => Ok(()),
-    }
-}
-
-fn read_quiet(reader: &mut Reader<'_>) -> Quiet {
-    Quiet {
-        from: reader.value("from", "wall time", "22:00".into(), |value| hour(&text(value)?), |text| quoted(text)),
-        to: reader.value("to", "wall time", "08:00".into(), |value| hour(&text(value)?), |text| quoted(text)),
-        zone: reader.value("zone", "an IANA time zone", "UTC".into(), |value| zone(&text(value)?), |text| quoted(text)),
-    }
-}
-
-fn hour(text: &str) -> Result<String, String> {
-    chrono::NaiveTime::parse_from_str(text, "%H:%M")
-        .map(|_| text.to_owned())
-        .map_err(|_| format!("must be a time of day such as \"22:00\", not {text:?}"))
-}
-
-fn zone(text: &str) -> Result<String, String> {
-    let good = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'));
-    if text.split('/').all(good) { Ok(text.into()) } else { Err(format!("must be an IANA time zone, not {text:?}")) }
-}
-
 fn read_webhook(reader: &mut Reader<'_>, secret: impl Fn(&mut Reader<'_>, &str, &'static str) -> Option<Secret>) -> Webhook {
     let allow_insecure = reader.flag("allow_insecure", "loopback and http, for development", false);
     let read = |value: &toml::Value| webhook_url(&text(value)?, allow_insecure);
@@ -276,50 +205,4 @@ fn webhook_url(text: &str, allow_insecure: bool) -> Result<String, String> {
         return Err("must not carry a user name or a password".into());
     }
     Endpoint::check(text, allow_insecure).map(|()| text.into()).map_err(|error| error.to_string())
-}
-
-fn read_sell_before_expiry(reader: &mut Reader<'_>) -> SellBeforeExpiry {
-    let sale = SellBeforeExpiry {
-        at: reader.duration("at", "how long before expiry", 30 * MINUTE, LONG),
-        stop_before: reader.duration("stop_before", "no more tries from here on", 5 * MINUTE, LONG),
-        min_share: reader.optional(
-            "min_share",
-            "of the price at purchase",
-            "\"0.9\"",
-            |value| share(&text(value)?),
-            |share| quoted(&Money::usd(*share).to_string()),
-        ),
-        min_price: reader.optional(
-            "min_price",
-            "USD",
-            "\"5.00\"",
-            |value| money(&text(value)?),
-            |money| quoted(&money.to_string()),
-        ),
-    };
-    if sale.stop_before >= sale.at {
-        reader.problem("stop_before", "must be shorter than `at`");
-    }
-    sale
-}
-
-fn money(text: &str) -> Result<Money, String> {
-    Money::parse_usd(text).map_err(|error| format!("{error}: {text:?}"))
-}
-
-fn share(text: &str) -> Result<i64, String> {
-    let share = money(text)?.millionths();
-    if share <= 1_000_000 { Ok(share) } else { Err(format!("must be a share from 0 to 1, not {text:?}")) }
-}
-
-/// Reads one `[[partner.pack]]`.
-pub fn read_pack(reader: &mut Reader<'_>) -> Option<Pack> {
-    let read = |value: &toml::Value| PackId::new(text(value)?).map_err(|error| error.to_string());
-    let id = reader.optional("id", "the pack", "\"…\"", read, |id| quoted(id.as_str()));
-    let read = |value: &toml::Value| as_durations(value, check_leads);
-    let leads = reader.optional("leads", "its own lead times", r#"["12h", "1h"]"#, read, |leads| show_durations(leads));
-    if id.is_none() {
-        reader.problem("id", "a pack needs a readable `id`");
-    }
-    Some(Pack { id: id?, leads })
 }

@@ -263,7 +263,7 @@ impl EnvReader<'_> {
         let api_key = if needs.api_keys { self.secret("PHYGITALS_API_KEY") } else { Some(Secret::unread()) };
         let token = if needs.tokens { self.secret("CLAWBACK_TOKEN") } else { None };
         let id = PartnerId::new(DEFAULT_PARTNER).expect("it is lower case and short");
-        let partner = |api_key| Partner { id, api_key, token, settings: file.defaults.clone(), packs: Vec::new() };
+        let partner = |api_key| Partner { id, api_key, token, settings: file.defaults.clone() };
         api_key.map(partner).into_iter().collect()
     }
 }

@@ -10,6 +10,7 @@ use clawback_domain::{
     Clock, EventId, PartnerId,
     poll::{PollRules, ReconcileRules, Timeouts},
     purchase::Rules,
+    warning::WarningRules,
 };
 use clawback_phygitals::{ApiKey, Phygitals};
 use clawback_sandbox::{Engine, Fault, Mode, Options, engine::Shared, server};
@@ -152,6 +153,8 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
         },
         closed: false,
         webhook: None,
+        warnings: Some(WarningRules::default()),
+        sale: None,
     })
 }
 

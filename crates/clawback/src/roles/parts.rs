@@ -57,6 +57,8 @@ pub fn worker_partners(
             rules: settings.rules(item_ids_repeat),
             closed: settings.closed,
             webhook: endpoints.of(&upstream.id),
+            warnings: settings.warnings.clone(),
+            sale: settings.sale,
         })
         .collect()
 }

@@ -163,7 +163,9 @@ impl Process {
 
     /// A role without limits of its own says so when asked to reload.
     pub fn nothing_to_reload(&self) {
-        signals::on_hangup(|| tracing::warn!("SIGHUP: limits and lead times are the worker's; this role has none to reload"));
+        signals::on_hangup(|| {
+            tracing::warn!("SIGHUP: limits, warnings and sales are the worker's; this role has none to reload")
+        });
     }
 
     pub fn partner_ids(&self) -> Vec<PartnerId> {
@@ -200,7 +202,7 @@ impl Process {
     }
 }
 
-/// Takes the limits of `file` into the partners of this process, and says what it does not take.
+/// Takes what may change from `file` into the partners of this process, and says what it does not take.
 fn take_over(current: &mut File, file: File, partners: &[Partner], reload: impl FnOnce(&[Partner])) {
     let changes = reload::compare(current, &file);
     if !changes.refused.is_empty() {
@@ -209,15 +211,14 @@ fn take_over(current: &mut File, file: File, partners: &[Partner], reload: impl 
     }
     let mut reloaded = partners.to_vec();
     for partner in &mut reloaded {
-        if let Some(read) = file.partners.iter().find(|read| read.id == partner.id) {
-            let settings = &mut partner.settings;
-            settings.concurrency = read.settings.concurrency;
-            settings.poll_concurrency = read.settings.poll_concurrency;
-            settings.rate_per_second = read.settings.rate_per_second;
+        let read = file.partners.iter().find(|read| read.id == partner.id).map(|read| &read.settings);
+        // Without any partner in the file there is one, and it has what holds by default.
+        if let Some(read) = read.or(current.partners.is_empty().then_some(&file.defaults)) {
+            partner.settings = reload::taken(partner.settings.clone(), read.clone());
         }
     }
     reload(&reloaded);
-    tracing::info!(keys = changes.taken.join(", "), "SIGHUP: limits and lead times were reloaded");
+    tracing::info!(keys = changes.taken.join(", "), "SIGHUP: limits, warnings and automatic sales were reloaded");
     // What was refused stays refused at the next SIGHUP, until a restart: only the taken keys are remembered by comparing anew.
     if changes.refused.is_empty() {
         *current = file;

@@ -109,7 +109,6 @@ fn sandbox_partner(setup: &Setup) -> Result<Partner, Failure> {
         api_key: Secret::own(DEMO_KEY),
         token,
         settings: setup.file.defaults.clone(),
-        packs: Vec::new(),
     })
 }
 

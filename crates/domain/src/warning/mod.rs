@@ -42,7 +42,7 @@ pub use closed::{Closed, Unsaid, closed};
 pub use digest::{Composing, Decision, Digest, MOST_ITEMS, decide, digests};
 pub use due::{Window, due_moment, next_window, window};
 pub use plan::{Change, Plan, plan};
-pub use quiet::Quiet;
+pub use quiet::{Quiet, time_of_day};
 pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
 pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};
 pub use sale::{SaleRule, Unsold, Verdict, sale};

@@ -90,7 +90,11 @@ impl Quiet {
     }
 }
 
-fn time_of_day(text: &str) -> Result<NaiveTime, RuleError> {
+/// Reads a time such as `22:00`.
+///
+/// # Errors
+/// What is no time of day.
+pub fn time_of_day(text: &str) -> Result<NaiveTime, RuleError> {
     NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| RuleError::NotATimeOfDay(text.chars().take(32).collect()))
 }
 

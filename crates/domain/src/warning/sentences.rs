@@ -73,6 +73,9 @@ pub fn describe_sale(rule: Option<&SaleRule>) -> Vec<String> {
     sentences.extend(
         rule.min_share().map(|share| format!("It is sold for {} of its price at purchase or more.", words::share(share))),
     );
+    if rule.min_price().is_none() && rule.min_share().is_none() {
+        sentences.push("It is sold at any price.".into());
+    }
     sentences.push("A user may opt out.".into());
     sentences
 }

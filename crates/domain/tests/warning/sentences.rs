@@ -83,6 +83,8 @@ fn a_sale_reads_as_sentences() {
             "A user may opt out.",
         ]
     );
+    let free = SaleRule::new(minutes(30), minutes(5), None, None).unwrap();
+    assert_eq!(describe_sale(Some(&free))[1], "It is sold at any price.");
     assert_eq!(describe_sale(None), ["Nothing is sold automatically."]);
     let expiry = "2026-10-25T06:30:00Z".parse().unwrap();
     let settings = UserSettings::default();
