@@ -35,7 +35,7 @@ pub struct Partner {
     /// Where its events are delivered besides the event exchange. A reload changes its secrets, nothing else.
     pub webhook: Option<Endpoint>,
     /// When its users are warned. `None`: never.
-    pub warnings: Option<WarningRules>,
+    pub warnings: Option<Arc<WarningRules>>,
     /// What is sold before its window shuts, though nobody asked for it. `None`: nothing.
     pub sale: Option<SaleRule>,
 }
