@@ -9,13 +9,15 @@ use std::{
 
 use clawback_broker::Message;
 use clawback_domain::{
-    AttemptToken, EventId, ItemId, OrderId, PartnerId, PurchaseId, SessionId, Time,
+    AttemptToken, EventId, ItemId, OrderId, PartnerId, PullId, PurchaseId, SessionId, Time, UserId,
     answer::Answer,
     clock::after,
+    command::Target,
+    event::Event,
     order::{AnyOrder, Attempt, StateName},
     pause::{CommandKind, Pause},
     purchase::{Purchase, State},
-    sellback::{self, Sellback},
+    sellback::{self, PullPlace, Sellback},
 };
 use clawback_store::{
     Store,
@@ -27,6 +29,7 @@ use parking_lot::Mutex;
 use crate::{
     doors::MOST_OFFSET,
     executor::{Process, mixed},
+    warned::{Looks, Shown, told_of},
 };
 
 /// What went wrong, beginning with the promise.
@@ -56,6 +59,14 @@ pub struct Seen {
     pub parted: BTreeSet<(PartnerId, ItemId)>,
     /// What was ever asked to be sold.
     pub for_sale: BTreeSet<(PartnerId, ItemId)>,
+    /// Which item each pull is.
+    items: BTreeMap<PullId, ItemId>,
+    /// Pulls that are sold, as far as commits told.
+    sold: BTreeSet<PullId>,
+    /// What looks showed.
+    pub looks: Looks,
+    /// Users who wanted no warnings before they bought anything.
+    pub opted_out: BTreeSet<(PartnerId, UserId)>,
     /// Final, or in review.
     pub resting: BTreeSet<PurchaseId>,
     /// Events that are stored and not marked sent.
@@ -98,7 +109,8 @@ impl Watch {
         seen.commits += 1;
         seen.digest = mixed(seen.digest, fingerprint(committed));
         match committed {
-            Committed::Order { before, after, attempt, event, .. } => {
+            Committed::Order { before, after, attempt, event, pulls } => {
+                seen.items.extend(pulls.iter().map(|pull| (pull.id, pull.item.item_id.clone())));
                 let event = event.as_ref().map(|event| event.id);
                 seen.unsent.extend(event);
                 let owner = seen.committing;
@@ -107,6 +119,7 @@ impl Watch {
                     seen.owners.extend(attempt.map(|attempt| (attempt.token, owner)));
                 }
                 seen.order(before.as_ref(), after, attempt.as_ref(), event);
+                seen.sale(before.as_ref(), after);
             }
             Committed::Fact { fact, .. } => {
                 if matches!(fact.answer, Answer::Unauthorized { .. } | Answer::Busy { .. } | Answer::NeverSent { .. }) {
@@ -115,6 +128,7 @@ impl Watch {
             }
             Committed::Sent(sent) => drop(seen.unsent.remove(&sent.event)),
             Committed::Buried { event, .. } => drop(seen.unsent.insert(event.id)),
+            Committed::Settled { events, .. } => seen.settled(events),
         }
         seen.committing
     }
@@ -139,6 +153,16 @@ impl Watch {
         let mut seen = self.0.lock();
         seen.sellbacks.insert(id);
         seen.for_sale.insert((partner.clone(), item.clone()));
+    }
+
+    /// What a look of a user showed.
+    pub fn looked(&self, partner: &PartnerId, user: &UserId, shown: Shown) {
+        self.0.lock().looks.entry((partner.clone(), user.clone())).or_default().push(shown);
+    }
+
+    /// A user wants no warnings, before there was anything to be warned of.
+    pub fn opts_out(&self, partner: &PartnerId, user: &UserId) {
+        self.0.lock().opted_out.insert((partner.clone(), user.clone()));
     }
 
     pub fn has_parted(&self, partner: &PartnerId, item: &ItemId) {
@@ -181,6 +205,27 @@ impl Watch {
 }
 
 impl Seen {
+    /// What an automatic sale is about to sell, and what is sold.
+    fn sale(&mut self, before: Option<&AnyOrder>, after: &AnyOrder) {
+        let Some(sellback) = after.sellback() else { return };
+        if let (None, Target::Pull(pull)) = (before, &sellback.command.target)
+            && let Some(item) = self.items.get(pull)
+        {
+            self.for_sale.insert((sellback.partner.clone(), item.clone()));
+        }
+        self.sold.extend(sellback.state.sold().and_then(|sold| sold.pull).map(PullPlace::id));
+    }
+
+    /// A user's turn stands: nothing that is sold is warned of.
+    fn settled(&mut self, events: &[Event]) {
+        for event in events {
+            self.unsent.insert(event.id);
+            for pull in told_of(event).into_iter().filter(|pull| self.sold.contains(pull)) {
+                self.violations.push(format!("warn truly: {} tells of pull {pull}, which is sold", event.id));
+            }
+        }
+    }
+
     /// What is broken already need not come to rest.
     pub fn is_broken(&self) -> bool {
         !self.violations.is_empty()
@@ -296,6 +341,11 @@ fn fingerprint(committed: &Committed) -> u64 {
             [number(fact.token.0), brought, fact.at.timestamp_micros() as u64].into_iter().fold(number(order.0), mixed)
         }
         Committed::Sent(sent) => mixed(number(sent.event.0), sent.at.timestamp_micros() as u64),
+        Committed::Settled { user, events } => {
+            let due = user.due_at.map_or(0, |due| due.timestamp_micros() as u64);
+            let events = events.iter().map(|event| mixed(number(event.id.0), text(&event.body)));
+            [text(user.id.as_str()), user.version as u64, due].into_iter().chain(events).fold(0, mixed)
+        }
         Committed::Buried { letter, event } => mixed(number(letter.id.0), number(event.id.0)),
     }
 }
@@ -323,6 +373,11 @@ pub fn told(committed: &Committed) -> String {
         }
         Committed::Fact { order, fact } => format!("{order} fact: {}", fact.answer.name()),
         Committed::Sent(sent) => format!("event {} sent", sent.event),
+        Committed::Settled { user, events } => {
+            let due = user.due_at.map_or("never".into(), |due| due.format("%H:%M:%S%.3f").to_string());
+            let events: String = events.iter().map(|event| format!(", {} of {:?}", event.kind, told_of(event))).collect();
+            format!("{} of {} v{}, due {due}{events}", user.id, user.partner, user.version)
+        }
         Committed::Buried { letter, .. } => format!("dead letter {} ({})", letter.id, letter.reason),
     }
 }

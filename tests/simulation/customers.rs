@@ -10,13 +10,15 @@ use clawback_domain::{
     answer::InitRequest,
     item::Pull,
     purchase::{Purchase, State, StateName},
+    warning::UserSettings,
 };
 use clawback_sandbox::Mode;
-use clawback_store::{Filter, Store};
+use clawback_store::{Filter, Store, Users};
+use futures_util::FutureExt;
 
 use crate::{
     workload::{self, FAULTS, USERS, packs, partners, send_at},
-    world::World,
+    world::{World, epoch},
 };
 
 /// The reference of what was bought before.
@@ -39,6 +41,19 @@ pub fn own_items(world: &World) {
                 send_by: world.now(),
             };
             world.engine().lock().buy_init(hour_ago, &workload::key(&partner), &request);
+        }
+    }
+}
+
+/// Now and then a user wants no warnings, from the beginning.
+pub fn opt_out(world: &World) {
+    let chance = world.chance();
+    for partner in partners() {
+        for user in (0..USERS).filter(|_| chance.below("wants no warnings", 8) == 0).map(workload::user) {
+            let settings = UserSettings { warnings: false, ..UserSettings::default() };
+            let set = world.store().set_user_settings(&partner, &user, settings, epoch()).now_or_never();
+            set.expect("the model answers at once").expect("settings can be stored");
+            world.watch().opts_out(&partner, &user);
         }
     }
 }

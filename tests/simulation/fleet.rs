@@ -4,7 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use clawback_broker::{Broker, embedded::Embedded};
-use clawback_domain::{PartnerId, purchase::Rules, warning::WarningRules};
+use clawback_domain::{
+    PartnerId,
+    purchase::Rules,
+    warning::{SaleRule, WarningRules},
+};
 use clawback_scheduler::Scheduler;
 use clawback_worker::{Doors, Limits, Partner, Worker};
 use futures_util::FutureExt;
@@ -19,6 +23,7 @@ use crate::{
     operators,
     store::SimStore,
     upstream::SimUpstream,
+    warned,
     workload::{self, FAULTS, Ordered},
     world::World,
 };
@@ -30,10 +35,13 @@ const SCHEDULERS: usize = 2;
 const DRAIN: Duration = Duration::from_secs(45);
 
 /// How all processes of one run are configured.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Settings {
     pub limits: Limits,
     pub rules: Rules,
+    pub warnings: Arc<WarningRules>,
+    /// Of the partner who sells what is about to expire.
+    pub sale: Option<SaleRule>,
 }
 
 pub struct Fleet {
@@ -245,13 +253,13 @@ impl Fleet {
     }
 
     fn partners(&self, world: &World, clock: &Arc<SimClock>) -> Vec<Partner> {
-        let Settings { limits, rules } = self.settings;
+        let Settings { limits, rules, warnings, sale } = self.settings.clone();
         let partner = |id: PartnerId| {
             let (world, clock) = (world.clone(), clock.clone());
             let upstream = Arc::new(SimUpstream { world, partner: id.clone(), clock, timeouts: rules.timeouts });
             let webhook = hooks::endpoint(&id);
-            let warnings = Some(WarningRules::default());
-            Partner { id, upstream, limits, rules, closed: false, webhook, warnings, sale: None }
+            let (warnings, sale) = (Some(warnings.clone()), sale.filter(|_| id == warned::seller()));
+            Partner { id, upstream, limits, rules, closed: false, webhook, warnings, sale }
         };
         workload::partners().into_iter().map(partner).collect()
     }

@@ -27,6 +27,7 @@ mod coverage;
 mod observer;
 mod rest;
 mod trace;
+mod warned;
 
 mod options;
 mod parallel;

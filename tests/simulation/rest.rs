@@ -18,6 +18,7 @@ use crate::{
     doors::MOST_OFFSET,
     hooks::hooks,
     sales::sales,
+    warned::warnings,
     workload::Ordered,
     world::World,
 };
@@ -79,6 +80,7 @@ impl Whole<'_> {
             self.letters(),
             sales(self),
             hooks(self),
+            warnings(self),
             folds(self.snapshot),
         ]
         .concat()

@@ -30,6 +30,7 @@ use crate::{
     rest::{Told, Whole, bought_by_us, brought, is_at_rest, panicked},
     sales::waits_for_a_person,
     trace::Trace,
+    warned,
     workload::{self, FAULTS, Ordered},
     world::{Parts, World},
 };
@@ -88,6 +89,7 @@ pub fn run(plan: &Plan) -> Report {
     customers::own_items(&world);
     customers::sell_and_ship(&world);
     customers::sell_back(&world);
+    customers::opt_out(&world);
     operators::operate(&world, &ordered, settings.rules);
     let told = collect_events(&world);
     let end = live(&mut executor, &world, settings, &ordered);
@@ -132,7 +134,8 @@ fn rest(world: &World, ordered: &Ordered) -> bool {
     let settled =
         world.watch().look(|seen| seen.unsent.is_empty() && ordered.commands.keys().all(|id| seen.resting.contains(id)));
     let snapshot = world.store().snapshot();
-    settled && is_at_rest(&snapshot) && sales_rest(world, &snapshot) && hooks::is_calm(world)
+    let calm = warned::is_calm(&snapshot, world.now()) && hooks::is_calm(world);
+    settled && is_at_rest(&snapshot) && sales_rest(world, &snapshot) && calm
 }
 
 /// Every sellback has ended, waits for a person, or waits for one that does; or its message is kept.
@@ -200,6 +203,7 @@ fn build_world(executor: &Executor, chance: &Chance, watch: &Watch, trace: Trace
         settle: chance.span("settle", Duration::ZERO, Duration::from_secs(40)),
         pending_polls: chance.below("pending polls", 4) as u32,
         nfts_at_init: chance.below("nfts at init", 2) == 0,
+        windows: Some(warned::WINDOWS),
         seed: chance.draw("engine"),
         api_keys: workload::partners().iter().map(workload::key).collect(),
         ..Options::default()
@@ -253,7 +257,7 @@ fn settings(world: &World) -> Settings {
         sell_concurrency: 1 + chance.below("sell concurrency", 4) as u32,
         sells_per_second: 1 + chance.below("sells per second", 20) as u32,
     };
-    Settings { limits, rules }
+    Settings { limits, rules, warnings: Arc::new(warned::rules(world)), sale: warned::sale(world) }
 }
 
 /// Collects what partners get, the first copy of each.

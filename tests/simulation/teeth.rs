@@ -58,6 +58,9 @@ fn betrayed(bug: Bug) -> &'static [&'static str] {
     const LOST: &[&str] = &["lose nothing", "nothing waits for ever"];
     const SAID: &[&str] = &["say everything", "exactly one end"];
     const TRUE: &[&str] = &["every end is true", "nothing waits for ever"];
+    const WARNED: &[&str] = &["nobody is forgotten", "nothing waits for ever"];
+    const ONCE: &[&str] = &["warn once"];
+    const TRULY: &[&str] = &["warn truly", "warn once"];
     const HELD: &[&str] = &["guards hold"];
     match bug {
         Bug::CallBeforeCommit
@@ -100,5 +103,8 @@ fn betrayed(bug: Bug) -> &'static [&'static str] {
         | Bug::SoldPullSoldAgain
         | Bug::SalesOverlap
         | Bug::PullNotMarked => SOLD,
+        Bug::GoneAtOneLook | Bug::UserNeverDue | Bug::UsersNeverStepped | Bug::UnreadForgotten => WARNED,
+        Bug::TurnsOverlap | Bug::ClosedAgain => ONCE,
+        Bug::SoldIsWarnedOf | Bug::UnseenIsWarnedOf | Bug::StaleIsVerified | Bug::OptOutIgnored => TRULY,
     }
 }

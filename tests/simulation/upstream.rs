@@ -15,7 +15,7 @@ use clawback_sandbox::{Endpoint, Engine, Fault, Kind};
 use clawback_store::Store;
 use futures_util::future::{Either, select};
 
-use crate::{doors::SimClock, faults::UpstreamFault, workload, world::World};
+use crate::{doors::SimClock, faults::UpstreamFault, warned::Shown, workload, world::World};
 
 /// One process's way to the upstream.
 pub struct SimUpstream {
@@ -61,6 +61,23 @@ impl SimUpstream {
             std::panic::resume_unwind(Box::new("a rehearsed panic"));
         }
         answer
+    }
+}
+
+impl SimUpstream {
+    async fn ask_inventory(&self, user: &UserId) -> InventoryAnswer {
+        if let Some(blind) = self.world.is_blind(&self.partner, user).await {
+            let look = self.call(Endpoint::Inventory, self.timeouts.inventory, move |_, _, _| blind);
+            return look.await.unwrap_or(InventoryAnswer::Unreadable { why: "no answer in time".into() });
+        }
+        let (user, carrying) = (user.clone(), self.world.clone());
+        let look = move |engine: &mut Engine, now, key: &str| {
+            let answer = engine.read_inventory(now, key, &user);
+            carrying.say("upstream", || format!("inventory of {user} comes to {}", shown(&answer)));
+            answer
+        };
+        let answer = self.call(Endpoint::Inventory, self.timeouts.inventory, look).await;
+        answer.unwrap_or(InventoryAnswer::Unreadable { why: "no answer in time".into() })
     }
 }
 
@@ -161,18 +178,13 @@ impl Upstream for SimUpstream {
     }
 
     async fn inventory(&self, user: &UserId) -> InventoryAnswer {
-        if let Some(blind) = self.world.is_blind(&self.partner, user).await {
-            let look = self.call(Endpoint::Inventory, self.timeouts.inventory, move |_, _, _| blind);
-            return look.await.unwrap_or(InventoryAnswer::Unreadable { why: "no answer in time".into() });
+        let at = self.clock.now();
+        let answer = self.ask_inventory(user).await;
+        if let InventoryAnswer::Read(inventory) = &answer {
+            let items = inventory.items.iter().map(|held| held.item.item_id.clone()).collect();
+            self.world.watch().looked(&self.partner, user, Shown { at, items });
         }
-        let (user, carrying) = (user.clone(), self.world.clone());
-        let look = move |engine: &mut Engine, now, key: &str| {
-            let answer = engine.read_inventory(now, key, &user);
-            carrying.say("upstream", || format!("inventory of {user} comes to {}", shown(&answer)));
-            answer
-        };
-        let answer = self.call(Endpoint::Inventory, self.timeouts.inventory, look).await;
-        answer.unwrap_or(InventoryAnswer::Unreadable { why: "no answer in time".into() })
+        answer
     }
 
     async fn packs(&self) -> PacksAnswer {

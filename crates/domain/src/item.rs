@@ -5,7 +5,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ItemId, Money, PackId, PartnerId, PullId, PurchaseId, SellbackId, Time, UserId, clock::after, reason::codes};
+use crate::{
+    ItemId, Money, PackId, PartnerId, PullId, PurchaseId, SellbackId, Time, UserId,
+    clock::after,
+    planted::{Bug, planted},
+    reason::codes,
+};
 
 /// The description of an item, in the contract's words. Unknown fields of the upstream are kept in `other`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -135,7 +140,9 @@ impl Sight {
         match (self.seen_at, self.missing_since, self.looked_at) {
             (None, ..) => Standing::NotSeen,
             (Some(_), None, _) => Standing::Held,
-            (Some(_), Some(since), Some(last)) if last >= after(since, GONE_AFTER) => Standing::Gone,
+            (Some(_), Some(since), Some(last)) if last >= after(since, GONE_AFTER) || planted(Bug::GoneAtOneLook) => {
+                Standing::Gone
+            }
             (Some(_), Some(_), _) => Standing::Missing,
         }
     }

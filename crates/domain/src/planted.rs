@@ -91,6 +91,26 @@ codes!(
         SalesOverlap = "SalesOverlap",
         /// Never sell twice: a sale does not mark its pull.
         PullNotMarked = "PullNotMarked",
+        /// Warn everyone: one look that does not show an item makes it gone.
+        GoneAtOneLook = "GoneAtOneLook",
+        /// Warn everyone: a user's turn forgets when the next is due.
+        UserNeverDue = "UserNeverDue",
+        /// Warn everyone: users who are due are claimed and no step is published.
+        UsersNeverStepped = "UsersNeverStepped",
+        /// Warn everyone: an expiry that the first look did not tell is not asked for again.
+        UnreadForgotten = "UnreadForgotten",
+        /// Warn once: a turn that is not the row's any more sends all the same.
+        TurnsOverlap = "TurnsOverlap",
+        /// Warn once: that a window closed is not remembered.
+        ClosedAgain = "ClosedAgain",
+        /// Warn truly: a digest holds what the turn believed, though it was sold meanwhile.
+        SoldIsWarnedOf = "SoldIsWarnedOf",
+        /// Warn truly: what the last look did not show is warned of.
+        UnseenIsWarnedOf = "UnseenIsWarnedOf",
+        /// Warn truly: any look is recent enough.
+        StaleIsVerified = "StaleIsVerified",
+        /// Warn truly: who wants no warnings gets them.
+        OptOutIgnored = "OptOutIgnored",
     }
 );
 

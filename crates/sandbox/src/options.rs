@@ -48,6 +48,8 @@ pub struct Options {
     pub pending_polls: u32,
     /// Whether the answer of `buy/init` lists the items. The page says so; an upstream that fulfils later may answer with none.
     pub nfts_at_init: bool,
+    /// Between which spans after its purchase the window of an item that has one shuts, instead of after the documented days.
+    pub windows: Option<(Duration, Duration)>,
     pub seed: u64,
     /// Each key is a partner of its own, with users, sessions and items of its own.
     pub api_keys: Vec<String>,
@@ -66,6 +68,7 @@ impl Default for Options {
             poll_window: Duration::ZERO,
             pending_polls: 0,
             nfts_at_init: true,
+            windows: None,
             seed: 0,
             api_keys: vec![DEMO_KEY.to_owned()],
             packs: catalogue::made_up(),

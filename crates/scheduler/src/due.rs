@@ -87,6 +87,7 @@ impl Scheduler {
     async fn claim(&self, now: Time, full: &[PartnerId]) -> Result<Claimed, StoreError> {
         let orders = self.store.claim_due(now, BATCH, full).await?;
         let users = match self.store.claim_due_users(now, BATCH, full).await {
+            Ok(_) if planted(Bug::UsersNeverStepped) => Vec::new(),
             Ok(users) => users,
             // Those orders are claimed already.
             Err(error) if !orders.is_empty() => {

@@ -26,6 +26,7 @@ use crate::{
     PullId, Time,
     clock::after,
     item::{Expiry, GONE_AFTER, Standing},
+    planted::{Bug, planted},
 };
 
 /// An event holds at most this many items.
@@ -106,7 +107,7 @@ impl Table<'_> {
             let earliest = self.earliest(own);
             return Decision::Wait { until: if earliest > now { earliest } else { own.due } };
         }
-        if !settings.warnings {
+        if !settings.warnings && !planted(Bug::OptOutIgnored) {
             return Decision::Skip(Skipped::OptedOut);
         }
         let late = now > after(own.due, row.lead.tolerance());
@@ -147,6 +148,7 @@ impl Table<'_> {
             Standing::Held if watched.is_fresh(self.composing.now) => Decision::Send { late, verified: true },
             Standing::Held if self.composing.now >= patient_until => Decision::Send { late, verified: false },
             Standing::Held => Decision::Wait { until: patient_until },
+            Standing::NotSeen | Standing::Missing if planted(Bug::UnseenIsWarnedOf) => Decision::Send { late, verified: false },
             Standing::NotSeen | Standing::Missing => self.wait_for_look(row, watched.sight.missing_since),
             Standing::Gone => Decision::Skip(Skipped::Gone),
             Standing::Sold => Decision::Skip(Skipped::Sold),

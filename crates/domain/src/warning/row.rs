@@ -2,7 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{PackId, PullId, Time, clock::after, item::Sight, reason::codes};
+use crate::{
+    PackId, PullId, Time,
+    clock::after,
+    item::Sight,
+    planted::{Bug, planted},
+    reason::codes,
+};
 
 /// How long before expiry a warning goes out, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,7 +146,7 @@ pub const FRESH: Duration = Duration::from_secs(60);
 impl Watched {
     /// Whether the last good look is recent enough to act on.
     pub fn is_fresh(&self, now: Time) -> bool {
-        self.sight.looked_at.is_some_and(|at| after(at, FRESH) >= now)
+        self.sight.looked_at.is_some_and(|at| after(at, FRESH) >= now || planted(Bug::StaleIsVerified))
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     clock::{after, until},
     command::Target,
     item::{Expiry, GONE_AFTER, Pull, Standing},
+    planted::{Bug, planted},
     user::{Settling, User, Watching},
 };
 
@@ -185,6 +186,9 @@ impl<'a> Turn<'a> {
 
     /// When an expiry that was not read yet is next looked for.
     fn unread_at(&self) -> Option<Time> {
+        if planted(Bug::UnreadForgotten) {
+            return None;
+        }
         let unread = self.watching.pulls.iter().filter(|pull| pull.sale.is_none() && pull.sight.expiry == Expiry::NotRead);
         let next = unread.filter_map(|pull| {
             let last = pull.sight.looked_at.unwrap_or(pull.created_at);
@@ -273,7 +277,7 @@ impl<'a> Turn<'a> {
             seen: user.sync_wanted,
             synced,
             at: now,
-            due_at: tallied.due.into_iter().min(),
+            due_at: tallied.due.into_iter().min().filter(|_| !planted(Bug::UserNeverDue)),
             changes: changes.into_values().collect(),
             digests: tallied.digests,
             closed: tallied.closed.chunks(MOST_ITEMS).map(<[Pull]>::to_vec).collect(),
@@ -378,6 +382,7 @@ fn watched(pull: &Pull, selling: &[Target]) -> Watched {
         })
     };
     let sale = match pull.sale {
+        Some(_) if planted(Bug::SoldIsWarnedOf) => Sale::None,
         Some(_) => Sale::Sold,
         None if is_selling() => Sale::UnderWay,
         None => Sale::None,

@@ -95,7 +95,9 @@ impl Engine {
             purchased_at: call.now,
             settles_at,
             reference: reference.map(str::to_owned),
-            pulls: (0..request.amount).map(|_| shelf.pull(items, mode, call.now)).collect(),
+            pulls: (0..request.amount)
+                .map(|_| drawn(shelf.pull(items, mode, call.now), items, self.options.windows, call.now))
+                .collect(),
             polls: 0,
             shown: false,
             cancelled: false,
@@ -185,4 +187,12 @@ fn fulfilled(session: &Session, mode: Mode) -> Fulfilled {
         },
         nfts: pulled(session),
     }
+}
+
+/// A pull whose window shuts when the options have it.
+fn drawn(pull: Pull, chance: &mut Chance, windows: Option<(Duration, Duration)>, now: Time) -> Pull {
+    let Some((least, most)) = windows else { return pull };
+    let spread = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
+    let expires_at = pull.expires_at.map(|_| clock::after(now, least + Duration::from_micros(chance.below(spread.max(1)))));
+    Pull { expires_at, ..pull }
 }
