@@ -1,6 +1,6 @@
 //! What comes out of a claw machine: weighted by tier, uniform within it.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, sync::Arc, time::Duration};
 
 use clawback_domain::{Time, clock};
 
@@ -52,6 +52,14 @@ pub(crate) struct Pull {
 }
 
 impl Pull {
+    /// Its window, if it has one, shuts between these spans from now.
+    pub(crate) fn closing(self, chance: &mut Chance, within: Option<(Duration, Duration)>, now: Time) -> Self {
+        let Some((least, most)) = within else { return self };
+        let spread = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
+        let later = |_| clock::after(now, least + Duration::from_micros(chance.below(spread.max(1))));
+        Self { expires_at: self.expires_at.map(later), ..self }
+    }
+
     pub(crate) fn is_held(&self, at: Time) -> bool {
         self.gone_at.is_none_or(|gone| gone > at)
     }
@@ -165,7 +173,7 @@ fn sandbox_pull(listing: Arc<Listing>, now: Time) -> Pull {
 }
 
 fn days_after(now: Time, days: u64) -> Time {
-    clock::after(now, std::time::Duration::from_secs(days * 24 * 60 * 60))
+    clock::after(now, Duration::from_secs(days * 24 * 60 * 60))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Engine {
             settles_at,
             reference: reference.map(str::to_owned),
             pulls: (0..request.amount)
-                .map(|_| drawn(shelf.pull(items, mode, call.now), items, self.options.windows, call.now))
+                .map(|_| shelf.pull(items, mode, call.now).closing(items, self.options.windows, call.now))
                 .collect(),
             polls: 0,
             shown: false,
@@ -187,12 +187,4 @@ fn fulfilled(session: &Session, mode: Mode) -> Fulfilled {
         },
         nfts: pulled(session),
     }
-}
-
-/// A pull whose window shuts when the options have it.
-fn drawn(pull: Pull, chance: &mut Chance, windows: Option<(Duration, Duration)>, now: Time) -> Pull {
-    let Some((least, most)) = windows else { return pull };
-    let spread = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
-    let expires_at = pull.expires_at.map(|_| clock::after(now, least + Duration::from_micros(chance.below(spread.max(1)))));
-    Pull { expires_at, ..pull }
 }
