@@ -19,7 +19,7 @@ use clawback_domain::{
     sellback::Sellback,
     trace::TraceContext,
     user::{Settling, User, Watching},
-    warning::{Crowd, Offer, Turn, Wanted, Watch},
+    warning::{Crowd, Offer, Turn, Wanted},
 };
 use clawback_store::{Inserted, StoreError};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clawback_broker::{
     Broker, Message, Properties, Routing, Topology,
-    steps::{Step, hand_over},
+    steps::{Row, Step, hand_over},
     topology::{self, PartnerTopology},
 };
 use clawback_domain::{
@@ -276,7 +276,7 @@ impl Stage {
     /// What the scheduler does when the row is due: hands it over.
     pub async fn step(&self, id: PurchaseId) -> Result<()> {
         let row = self.store.purchase(id).await?.context("there is no such row")?;
-        hand_over(&*self.broker, &self.partner, Step { order: id, version: row.version }).await?;
+        hand_over(&*self.broker, &self.partner, Step { row: Row::Order(id), version: row.version }).await?;
         Ok(())
     }
 
@@ -387,7 +387,7 @@ fn configured(partner: &PartnerId, upstream: &Arc<Double>, setup: &Setup) -> Par
         rules: setup.rules,
         closed: setup.closed,
         webhook: None,
-        warnings: Some(WarningRules::default()),
+        warnings: Some(Arc::new(WarningRules::default())),
         sale: None,
     }
 }

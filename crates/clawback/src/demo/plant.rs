@@ -153,7 +153,7 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
         },
         closed: false,
         webhook: None,
-        warnings: Some(WarningRules::default()),
+        warnings: Some(Arc::new(WarningRules::default())),
         sale: None,
     })
 }

@@ -57,7 +57,7 @@ pub fn worker_partners(
             rules: settings.rules(item_ids_repeat),
             closed: settings.closed,
             webhook: endpoints.of(&upstream.id),
-            warnings: settings.warnings.clone(),
+            warnings: settings.warnings.clone().map(Arc::new),
             sale: settings.sale,
         })
         .collect()
