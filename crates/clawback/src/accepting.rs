@@ -95,7 +95,7 @@ pub async fn accept(
 
 /// Hands a new row to the workers. Without it the scheduler finds the row, a little later.
 pub async fn hand_over(broker: &dyn Broker, order: &AnyOrder) {
-    let step = steps::Step { order: order.id(), version: order.version() };
+    let step = steps::Step { row: steps::Row::Order(order.id()), version: order.version() };
     match steps::hand_over(broker, order.partner(), step).await {
         Ok(Routing::Routed) => {}
         Ok(Routing::Unrouted) => {

@@ -97,6 +97,7 @@ mod tests {
             created_at: Time::UNIX_EPOCH,
             sight: Default::default(),
             sale: None,
+            told: Default::default(),
         }
     }
 

@@ -83,6 +83,7 @@ fn pulls(command: &PurchaseCommand) -> Vec<Pull> {
         created_at: time("2026-03-01T12:00:00Z"),
         sight: Sight { expiry, ..Sight::default() },
         sale: None,
+        told: Default::default(),
     };
     (0..).zip(items.into_iter().zip(expiries)).map(pull).collect()
 }

@@ -134,7 +134,7 @@ pub struct Filter {
 pub type Counts = BTreeMap<(PartnerId, CommandKind, StateName), u64>;
 
 #[async_trait]
-pub trait Store: Deliveries {
+pub trait Store: Deliveries + Users {
     // The way of an order. These three share group commits.
 
     /// Inserts an order, with its attempt if it is called at once.

@@ -18,6 +18,7 @@ mod orders;
 mod rules;
 mod text;
 mod unexplained;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,13 +36,14 @@ use clawback_domain::{
     reason::WaitCode,
     sellback::{SaleCase, Sellback},
     timeline::Entry,
+    user::User,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
     Applied, AttemptRecord, Counts, DeadLetter, DeadLetterState, Draft, Due, Filter, Inserted, Sent, Store, StoreError,
-    StoredEvent,
+    StoredEvent, Warning,
     audit::{Books, Scope},
 };
 use cases::Cases;
@@ -51,6 +53,7 @@ use facts::Attempts;
 use letters::Desk;
 use listing::Shelf;
 use unexplained::Leftovers;
+use users::People;
 
 pub use cases::Ruled;
 
@@ -84,6 +87,11 @@ pub enum Committed {
         letter: DeadLetter,
         event: Event,
     },
+    /// A turn of a user ended.
+    Settled {
+        user: User,
+        events: Vec<Event>,
+    },
 }
 
 pub type Observer = dyn Fn(&Committed) + Send + Sync;
@@ -100,6 +108,8 @@ pub struct Snapshot {
     pub pauses: Vec<Pause>,
     pub cases: Vec<(PartnerId, UserId, Ruled)>,
     pub unexplained: Vec<Unexplained>,
+    pub users: Vec<User>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Snapshot {
@@ -120,6 +130,7 @@ struct Tables {
     desk: Desk,
     cases: Cases,
     unexplained: Leftovers,
+    people: People,
     hooks: Hooks,
     /// What the write under way has committed, for the observer.
     commits: Vec<Committed>,
@@ -148,6 +159,8 @@ impl Memory {
             pauses: tables.desk.pauses(),
             cases: tables.cases.all().map(|((partner, user), ruled)| (partner.clone(), user.clone(), *ruled)).collect(),
             unexplained: tables.unexplained.all().cloned().collect(),
+            users: tables.people.all().cloned().collect(),
+            warnings: tables.people.all_warnings().cloned().collect(),
         }
     }
 

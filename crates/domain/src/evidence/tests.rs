@@ -92,6 +92,7 @@ fn pull(name: &str, known: u64, sight: Sight) -> Pull {
         created_at: at(known),
         sight,
         sale: None,
+        told: Default::default(),
     }
 }
 

@@ -144,6 +144,10 @@ impl Shelf {
         self.pulls.range((id, 0)..=(id, u32::MAX)).map(|(_, pull)| pull.clone()).collect()
     }
 
+    pub(super) fn pull(&self, purchase: PurchaseId, position: u32) -> Option<&Pull> {
+        self.pulls.get(&(purchase, position))
+    }
+
     pub(super) fn pull_mut(&mut self, purchase: PurchaseId, position: u32) -> Option<&mut Pull> {
         self.pulls.get_mut(&(purchase, position))
     }
@@ -151,6 +155,12 @@ impl Shelf {
     pub(super) fn pulls_of_user(&self, partner: &PartnerId, user: &UserId) -> Vec<Pull> {
         let drawn = self.drawn.get(&(partner.clone(), user.clone())).into_iter().flatten();
         drawn.map(|(_, purchase, position)| self.pulls[&(*purchase, *position)].clone()).collect()
+    }
+
+    /// What a user's sellbacks that are not final are to sell, oldest first.
+    pub(super) fn targets(&self, partner: &PartnerId, user: &UserId) -> Vec<Target> {
+        let open = self.open.get(&(partner.clone(), user.clone())).into_iter().flatten();
+        open.filter_map(|(_, id)| Some(self.orders[id].sellback()?.command.target.clone())).collect()
     }
 
     pub(super) fn sale_case(&self, partner: &PartnerId, user: &UserId, target: &Target) -> SaleCase {

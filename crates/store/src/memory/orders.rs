@@ -62,6 +62,9 @@ impl Tables {
         self.shelf.put(after.clone());
         self.shelf.tell(entry);
         self.shelf.draw(pulls.clone());
+        if !pulls.is_empty() {
+            self.people.wish(after.partner(), after.user_id(), after.updated_at());
+        }
         let given_away = sold.and_then(|place| self.shelf.pull_mut(place.purchase, place.position));
         if let Some(pull) = given_away.filter(|pull| (&pull.partner, &pull.user_id) == (after.partner(), after.user_id())) {
             pull.sale = pull.sale.or(Some(PullSale { by: after.id(), at: after.updated_at() }));

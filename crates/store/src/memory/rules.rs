@@ -8,6 +8,7 @@ use clawback_domain::{
     planted::{Bug, planted},
     purchase::Purchase,
     timeline::Entry,
+    user::User,
 };
 
 use super::{events::Log, facts::Attempts, listing::Shelf};
@@ -22,6 +23,11 @@ fn must(holds: bool, otherwise: &str) -> Rule {
 /// A row that is not final must be found again; a final one must never be.
 pub(super) fn due(order: &AnyOrder) -> Rule {
     must(order.due_at().is_none() == order.state().is_final(), "an order has a due time exactly while it is not final")
+}
+
+/// A user is found again while a look at their inventory is wanted.
+pub(super) fn due_user(user: &User) -> Rule {
+    must(user.sync_wanted == user.synced || user.due_at.is_some(), "a user has a due time while a look is wanted")
 }
 
 /// What no change may touch. That the version rises by one is the guard that let the change through.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clawback_domain::{
-    Money, PurchaseId, Time,
+    Money, PartnerId, PurchaseId, Time, UserId,
     evidence::Sightings,
     item::{Expiry, Shown},
 };
@@ -28,15 +28,14 @@ impl Sql {
         }
         let pulls: Vec<Sighting<'_>> = pulls.into_iter().collect();
         for some in pulls.chunks(LOOKED_AT_ONCE) {
-            self.write_alone(Some(lock(look)), [(&LOOKS, look_rows(look, some))]).await?;
+            self.write_alone(Some(lock(&look.partner, &look.user_id)), [(&LOOKS, look_rows(look, some))]).await?;
         }
         Ok(())
     }
 }
 
-/// Of the looks at one user.
-fn lock(look: &Sightings) -> i64 {
-    let Sightings { partner, user_id, .. } = look;
+/// Of those who write several pulls of one user.
+pub fn lock(partner: &PartnerId, user_id: &UserId) -> i64 {
     // No id holds a control character, so a NUL keeps them apart.
     let (key, _) = Uuid::new_v5(&Uuid::nil(), format!("look\0{partner}\0{user_id}").as_bytes()).as_u64_pair();
     key.cast_signed()
@@ -61,6 +60,9 @@ pub static LOOKS: Bulk = Bulk {
             missing_since = CASE WHEN n_shown OR seen_at IS NULL THEN NULL ELSE coalesce(missing_since, n_at) END,
             purchased_at = CASE WHEN n_shown THEN coalesce(n_purchased_at, purchased_at) ELSE purchased_at END,
             expiry_known = expiry_known OR n_expiry_known,
+            expiry_read_at = CASE
+                WHEN n_expiry_known AND NOT (expiry_known AND expires_at IS NOT DISTINCT FROM n_expires_at) THEN n_at
+                ELSE expiry_read_at END,
             expires_at = CASE WHEN n_expiry_known THEN n_expires_at ELSE expires_at END,
             price = CASE WHEN n_shown THEN n_price ELSE price END
         FROM v WHERE partner = n_partner AND user_id = n_user_id AND purchase = n_purchase AND position = n_position

@@ -27,6 +27,7 @@ mod sales;
 mod schema;
 mod statement;
 mod unexplained;
+mod users;
 mod write;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

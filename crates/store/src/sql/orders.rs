@@ -211,9 +211,15 @@ struct Held {
     created_at: Time,
 }
 
-/// Where a claim moves a row's `due_at`, as SQL over the row: later with every nudge, but not past `not_after`, at which an accepted
-/// order must change by itself. The moments are reckoned here and bound, so that no SQL adds times.
+/// Where a claim moves an order's `due_at`: not past `not_after`, at which an accepted order must change by itself.
 fn nudged(now: Time, values: &mut Vec<Value>) -> String {
+    let next = nudged_on(now, values);
+    format!("CASE WHEN state = 'accepted' AND not_after > $1 AND not_after < {next} THEN not_after ELSE {next} END")
+}
+
+/// Where a claim moves a row's `due_at`, as SQL over the row: later with every nudge. The moments are reckoned here and bound, so that no
+/// SQL adds times.
+pub fn nudged_on(now: Time, values: &mut Vec<Value>) -> String {
     let mut bind = |span| {
         values.push(after(now, span).into());
         format!("${}", values.len())
@@ -224,12 +230,11 @@ fn nudged(now: Time, values: &mut Vec<Value>) -> String {
         next += &format!(" WHEN nudges = {nudges} THEN {}", bind(next_nudge(nudges)));
         nudges += 1;
     }
-    next += &format!(" ELSE {} END", bind(next_nudge(nudges)));
-    format!("CASE WHEN state = 'accepted' AND not_after > $1 AND not_after < {next} THEN not_after ELSE {next} END")
+    next + &format!(" ELSE {} END", bind(next_nudge(nudges)))
 }
 
 /// `$first, $first+1, …`, or nothing.
-fn placeholders(first: usize, count: usize) -> String {
+pub fn placeholders(first: usize, count: usize) -> String {
     (first..first + count).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -238,7 +243,7 @@ fn due(row: &QueryResult) -> Result<Due, StoreError> {
     Ok(Due { partner, order: OrderId(get(row, "id")?), version: get(row, "version")? })
 }
 
-fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, StoreError> {
+pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T, StoreError> {
     row.try_get("", column).map_err(|error| json::corrupt(column, &error))
 }
 

@@ -15,14 +15,16 @@ use super::{
     sales, schema,
     statement::{Bulk, MOST_ROWS, values_text},
     unexplained::{EXPLAINED, KNOWN, ORPHANED},
+    users::{self, CLOSES, ENDS, OFFERS, REPLANS, SENDS, TURNS},
     write::{CHANGES, FACTS, MARKS, SALE_CHANGES, SALES},
 };
+use crate::WarningFilter;
 
 /// Whatever the number of rows: some hundred are enough for SQLite to prefer going through the table.
 #[tokio::test]
 async fn no_statement_goes_through_a_whole_table_on_sqlite() {
     let (_folder, db) = empty().await;
-    let statements: [(&str, &Bulk); 11] = [
+    let statements: [(&str, &Bulk); 17] = [
         ("attempts", &FACTS),
         ("orders", &CHANGES),
         ("orders", &SALE_CHANGES),
@@ -34,6 +36,12 @@ async fn no_statement_goes_through_a_whole_table_on_sqlite() {
         ("unexplained", &ORPHANED),
         ("unexplained", &KNOWN),
         ("unexplained", &EXPLAINED),
+        ("users", &TURNS),
+        ("users", &ENDS),
+        ("pulls", &OFFERS),
+        ("pulls", &CLOSES),
+        ("warnings", &REPLANS),
+        ("warnings", &SENDS),
     ];
     for (table, bulk) in statements {
         for rows in [1, 10, 100, MOST_ROWS] {
@@ -58,11 +66,37 @@ async fn what_bears_on_a_sale_is_found_by_indexes_on_sqlite() {
         ("orders USING INDEX orders_selling", sales::seller(&partner, &item).build(DbBackend::Sqlite)),
     ];
     for (through, question) in questions {
-        let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")));
-        let steps = explain.fetch_all(db.get_sqlite_connection_pool()).await.expect("it can be explained");
-        let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+        let steps = explained(&db, &question.to_string()).await;
         let search = format!("SEARCH {through} ");
         assert!(steps.iter().any(|step| step.starts_with(&search)), "{question}: {steps:?}");
+    }
+}
+
+/// The questions about users and their warnings, as they are asked.
+#[tokio::test]
+async fn users_and_warnings_are_found_by_indexes_on_sqlite() {
+    let (_folder, db) = empty().await;
+    let (partner, user) = (PartnerId::new("acme").expect("a partner"), UserId::new("user").expect("a user"));
+    let at = clawback_domain::Time::UNIX_EPOCH;
+    let of_partner =
+        WarningFilter { partner: Some(partner.clone()), from: Some(at), until: Some(at), limit: 9, ..Default::default() };
+    let questions = [
+        (
+            "warnings USING INDEX warnings_of_user",
+            users::warnings_of_user(&partner, &user).build(DbBackend::Sqlite).to_string(),
+        ),
+        ("warnings USING INDEX warnings_by_moment", users::listed(&of_partner).build(DbBackend::Sqlite).to_string()),
+        ("warnings USING INDEX warnings_by_moment", users::CROWD.into()),
+        ("pulls USING INDEX pulls_expiring", users::unsold(&partner, at, at, 9).build(DbBackend::Sqlite).to_string()),
+        (
+            "orders USING INDEX orders_open_of_user",
+            users::unsettled_targets(&partner, &user).build(DbBackend::Sqlite).to_string(),
+        ),
+        ("users USING INDEX users_due", "SELECT partner FROM users WHERE due_at <= $1 ORDER BY due_at LIMIT $2".into()),
+    ];
+    for (through, question) in questions {
+        let steps = explained(&db, &question).await;
+        assert!(steps.iter().any(|step| step.starts_with(&format!("SEARCH {through} "))), "{question}: {steps:?}");
     }
 }
 
@@ -76,7 +110,11 @@ async fn empty() -> (TempDir, DatabaseConnection) {
 
 /// Its steps in words.
 async fn plan(db: &DatabaseConnection, bulk: &Bulk, rows: usize) -> Vec<String> {
-    let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", values_text(bulk, rows))));
+    explained(db, &values_text(bulk, rows)).await
+}
+
+async fn explained(db: &DatabaseConnection, question: &str) -> Vec<String> {
+    let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")));
     let steps = explain.fetch_all(db.get_sqlite_connection_pool()).await.expect("it can be explained");
     steps.iter().map(|step| step.get("detail")).collect()
 }

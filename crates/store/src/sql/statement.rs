@@ -160,11 +160,35 @@ impl<'c> Tx<'c> {
         Ok(ids)
     }
 
+    /// Executes a statement that returns nothing for all rows; how many rows of its table it changed.
+    pub async fn affected(&mut self, bulk: &'static Bulk, rows: Rows<'_>) -> Result<u64, sqlx::Error> {
+        let steps = [(bulk, rows)];
+        let mut count = 0;
+        for part in cut(&steps, self.most_bytes, false).concat() {
+            count += match &mut self.inner {
+                Inner::Postgres(tx) => {
+                    let text = text(part.bulk, &unnest(part.bulk, &mut 0));
+                    bound(text, &[part]).execute(&mut **tx).await?.rows_affected()
+                }
+                Inner::Sqlite(tx) => sqlite(&part)?.execute(&mut **tx).await?.rows_affected(),
+            };
+        }
+        Ok(count)
+    }
+
     /// Waits for whoever holds the same lock, and holds it to the end of the transaction. In which order one statement comes to its
     /// rows is the server's choice, so two that change the same rows could each wait for the other. SQLite has one writer.
     pub async fn lock(&mut self, key: i64) -> Result<(), sqlx::Error> {
         if let Inner::Postgres(tx) = &mut self.inner {
             sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key).execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever reads events in their order waits for this transaction, which is about to take places in it.
+    pub async fn events_in_order(&mut self) -> Result<(), sqlx::Error> {
+        if let Inner::Postgres(tx) = &mut self.inner {
+            (&mut **tx).execute(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock_shared({EVENTS_IN_ORDER})"))).await?;
         }
         Ok(())
     }
@@ -191,6 +215,7 @@ impl<'c> Tx<'c> {
 }
 
 /// Some rows of one step.
+#[derive(Clone, Copy)]
 struct Part<'a> {
     step: usize,
     bulk: &'static Bulk,
@@ -227,12 +252,7 @@ pub fn values_text(bulk: &Bulk, rows: usize) -> String {
 fn joined_text(parts: &[Part<'_>]) -> String {
     let (mut statements, mut returned, mut bound) = (Vec::new(), Vec::new(), 0);
     for Part { step, bulk, .. } in parts {
-        let array = |(_, kind): &(&str, Kind)| {
-            bound += 1;
-            format!("${bound}::{}", kind.array())
-        };
-        let arrays: Vec<_> = bulk.columns.iter().map(array).collect();
-        statements.push(format!("s{step} AS ({})", text(bulk, &format!("SELECT * FROM unnest({})", arrays.join(", ")))));
+        statements.push(format!("s{step} AS ({})", text(bulk, &unnest(bulk, &mut bound))));
         if bulk.returns {
             returned.push(format!("SELECT {step}, id FROM s{step}"));
         }
@@ -241,8 +261,23 @@ fn joined_text(parts: &[Part<'_>]) -> String {
     format!("WITH {} {returned}", statements.join(", "))
 }
 
+/// The rows as PostgreSQL takes them, behind so many values that are bound already.
+fn unnest(bulk: &Bulk, bound: &mut u32) -> String {
+    let array = |(_, kind): &(&str, Kind)| {
+        *bound += 1;
+        format!("${bound}::{}", kind.array())
+    };
+    let arrays: Vec<_> = bulk.columns.iter().map(array).collect();
+    format!("SELECT * FROM unnest({})", arrays.join(", "))
+}
+
 fn postgres<'q>(parts: &[Part<'_>]) -> Query<'q, Postgres, PgArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(joined_text(parts)));
+    bound(joined_text(parts), parts)
+}
+
+/// `text` with the values of `parts`.
+fn bound<'q>(text: String, parts: &[Part<'_>]) -> Query<'q, Postgres, PgArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(text));
     for part in parts {
         for (at, (name, kind)) in part.bulk.columns.iter().enumerate() {
             let column = part.cells.iter().skip(at).step_by(part.bulk.columns.len());

@@ -1,13 +1,15 @@
 //! A batch as statements: first what decides (rulings, then facts, inserts, transitions, marks), then what hangs on those rows that
 //! were really inserted or changed. Nothing of a caller that lost its row, or its ruling, is written but its fact.
 //!
-//! What a sellback gives away is marked after its row was changed, and only then.
+//! What a sellback gives away is marked after its row was changed, and only then. Who drew something wants their inventory read: their
+//! row comes last, for it alone is there before.
 //!
 //! Every statement goes through its rows in id order and tables come in the same order in every transaction, so that two batches
 //! that meet wait for each other instead of deadlocking.
 
 mod purchases;
 mod sellbacks;
+mod wishes;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -34,6 +36,7 @@ pub use purchases::CHANGES;
 use purchases::{INSERTIONS, change_rows, insertion_rows};
 pub use sellbacks::{SALE_CHANGES, SALES};
 use sellbacks::{SALE_INSERTIONS, sale_change_rows, sale_insertion_rows, sold_rows};
+use wishes::{WISHES, Wishes};
 
 type Written<T> = Result<T, sqlx::Error>;
 
@@ -96,16 +99,18 @@ fn change(write: &Write) -> Option<&Change> {
 }
 
 /// What hangs on the writes whose row was really written.
+#[derive(Default)]
 struct Standing<'a> {
     attempts: Vec<(Uuid, &'a Attempt)>,
     events: Vec<&'a Event>,
     pulls: Vec<&'a Pull>,
     entries: Vec<&'a Entry>,
+    wishes: Wishes<'a>,
 }
 
 impl<'a> Standing<'a> {
     fn new(writes: &[&'a Write], inserted: &HashSet<Uuid>, changed: &HashSet<Uuid>) -> Self {
-        let mut standing = Self { attempts: Vec::new(), events: Vec::new(), pulls: Vec::new(), entries: Vec::new() };
+        let mut standing = Self::default();
         for write in writes {
             match write {
                 Write::Insert(insertion) if inserted.contains(&insertion.order.id().0) => {
@@ -117,6 +122,7 @@ impl<'a> Standing<'a> {
                     standing.events.extend(&change.event);
                     standing.pulls.extend(&change.pulls);
                     standing.entries.extend(&change.entry);
+                    standing.wishes.add(change);
                 }
                 Write::Insert(_) | Write::Apply(_) | Write::Sent(_) | Write::Fact(_) | Write::Draft(_) => {}
             }
@@ -128,12 +134,13 @@ impl<'a> Standing<'a> {
         self.attempts.is_empty() && self.events.is_empty() && self.pulls.is_empty() && self.entries.is_empty()
     }
 
-    fn rows(&self) -> Written<[Step<'a>; 4]> {
+    fn rows(&self) -> Written<[Step<'a>; 5]> {
         Ok([
             (&ATTEMPTS, attempt_rows(&self.attempts)),
             (&EVENTS, event_rows(&self.events)),
             (&PULLS, pull_rows(&self.pulls)?),
             (&ENTRIES, entry_rows(&self.entries)),
+            (&WISHES, self.wishes.rows()),
         ])
     }
 }

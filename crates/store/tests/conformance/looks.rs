@@ -136,19 +136,25 @@ pub async fn a_look_tells_expiry_and_price(store: Stage) {
         told(Expiry::At(at(500)), Some(8_500_000)),
         None,
         told(Expiry::At(at(600)), Some(0)),
+        told(Expiry::At(at(600)), Some(1)),
+        None,
+        told(Expiry::At(at(600)), Some(1)),
         told(Expiry::NotRead, Some(i64::MAX)),
+        told(Expiry::Never, None),
         told(Expiry::Never, None),
         told(Expiry::NotRead, Some(1)),
         told(Expiry::At(at(-1)), Some(2)),
     ];
-    let mut expected = Sight::default();
+    let (mut expected, mut read_at) = (Sight::default(), Vec::new());
     for (number, shown) in (1..).zip(steps) {
         let pull = pulls(&*store).await.remove(0);
         store.record_look(look(10 * number, &[(&pull, shown)])).await.unwrap();
         store.record_look(look(10 * number - 5, &[(&pull, told(Expiry::At(at(7)), Some(7)))])).await.unwrap();
         expected = expected.after(at(10 * number), shown);
         assert_eq!(sights(&store).await[0], expected, "after {number}");
+        read_at.extend(expected.expiry_read_at.map(|at| at.timestamp() - self::at(0).timestamp()));
     }
+    assert_eq!(read_at, [20, 20, 40, 40, 40, 40, 40, 90, 90, 90, 120], "when the expiry became what it is");
     assert_eq!((expected.expiry, expected.price), (Expiry::At(at(-1)), Some(Money::usd(2))));
 }
 

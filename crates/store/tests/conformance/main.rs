@@ -7,6 +7,7 @@
 mod build;
 mod sale;
 mod stage;
+mod watch;
 
 mod applying;
 mod auditing;
@@ -15,6 +16,7 @@ mod cases;
 mod claiming;
 mod deliveries;
 mod events;
+mod expiring;
 mod facts;
 mod inserting;
 mod letters;
@@ -31,6 +33,8 @@ mod sales;
 mod schema;
 mod sellbacks;
 mod unexplained;
+mod users;
+mod warnings;
 
 macro_rules! suite {
     ($($module:ident { $($rule:ident,)* })*) => {
@@ -256,6 +260,35 @@ suite! {
         who_records_and_who_forgets_at_once_do_not_fail_for_each_other,
         an_audit_tells_of_orphans,
         of_many_orphans_all_are_counted_and_some_are_named,
+    }
+    users {
+        a_fulfilment_makes_its_user_due,
+        purchases_of_one_user_that_are_fulfilled_at_once_all_count,
+        a_fulfilment_makes_nobody_due_later,
+        users_who_are_due_are_claimed_earliest_first,
+        each_claim_of_a_user_doubles_the_wait_until_a_turn,
+        claimers_side_by_side_never_claim_the_same_user,
+        settings_are_kept_and_make_their_user_due,
+        a_turn_with_nothing_ahead_leaves_its_user_alone,
+        who_wants_a_look_is_never_left_without_a_due_time,
+        a_look_that_is_wanted_meanwhile_stays_wanted,
+        turns_purchases_and_looks_at_once_do_not_disturb_each_other,
+    }
+    warnings {
+        what_a_turn_plans_reads_back_in_order_of_pull_and_lead_time,
+        a_digest_tells_what_is_planned_still_and_held,
+        a_digest_of_which_nothing_is_left_is_no_event,
+        events_of_a_user_are_numbered_in_their_order,
+        that_a_window_closed_is_said_once_and_not_of_what_was_sold,
+        what_was_offered_for_sale_is_marked,
+        a_turn_that_does_not_fit_writes_nothing,
+        of_two_turns_of_one_version_at_once_one_stands,
+    }
+    expiring {
+        a_crowd_is_the_users_with_a_lead_time_in_the_span,
+        every_filter_narrows_the_list_of_warnings,
+        what_expires_unsold_is_told_earliest_first,
+        what_is_being_sold_is_told_until_it_is_settled,
     }
     round_trip {
         every_state_reads_back_equal,

@@ -125,6 +125,7 @@ fn tell(committed: &Committed) -> String {
         Committed::Fact { fact, .. } => format!("fact {}", fact.answer.name()),
         Committed::Sent(_) => "sent".into(),
         Committed::Buried { .. } => "buried".into(),
+        Committed::Settled { events, .. } => format!("settled, {} events", events.len()),
     }
 }
 

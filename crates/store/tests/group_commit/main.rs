@@ -8,7 +8,11 @@ mod proxy;
 #[allow(dead_code, reason = "the suite's builders, of which these tests need some")]
 #[path = "../conformance/sale.rs"]
 mod sale;
+#[allow(dead_code, reason = "the suite's builders, of which these tests need some")]
+#[path = "../conformance/watch.rs"]
+mod watch;
 
 mod contention;
 mod cut;
 mod plans;
+mod turns;

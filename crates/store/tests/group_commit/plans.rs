@@ -51,7 +51,7 @@ async fn no_batch_ever_goes_through_a_whole_table() {
     .await;
 }
 
-const TABLES: [&str; 5] = ["orders", "attempts", "pulls", "events", "timeline"];
+const TABLES: [&str; 6] = ["orders", "attempts", "pulls", "events", "timeline", "users"];
 
 async fn mark(store: &dyn Store, fulfilled: &Purchase) {
     let event = EventId::of(fulfilled.id.0, fulfilled.sequence);
@@ -59,7 +59,7 @@ async fn mark(store: &dyn Store, fulfilled: &Purchase) {
 }
 
 /// 50,000 rows beside those that are there, of as many other users, by a session that ends: then all that it did is counted.
-async fn fill(place: &Place, tables: &[(&str, &str)]) {
+pub async fn fill(place: &Place, tables: &[(&str, &str)]) {
     let filling = session(&place.url).await;
     for (table, key) in tables {
         // Only a sellback's row may name an item.
@@ -187,7 +187,7 @@ async fn seq_scans(place: &Place) -> String {
     scans_of(place, &KEPT_FOR_CASES).await
 }
 
-async fn scans_of(place: &Place, tables: &[&str]) -> String {
+pub async fn scans_of(place: &Place, tables: &[&str]) -> String {
     let tables = tables.iter().map(|table| format!("'{table}'")).collect::<Vec<_>>().join(", ");
     place.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'clawback%'").await;
     place

@@ -194,6 +194,7 @@ mod tests {
             created_at: Time::UNIX_EPOCH,
             sight: Sight { looked_at: seen_at, seen_at, expiry, price, ..Sight::default() },
             sale: None,
+            told: Default::default(),
         }
     }
 

@@ -36,6 +36,7 @@ fn pull(n: u128, bought: u64) -> Pull {
         created_at: at(bought),
         sight: Sight { seen_at: Some(at(100)), looked_at: Some(at(100)), purchased_at, ..Sight::default() },
         sale: None,
+        told: Default::default(),
     }
 }
 

@@ -9,6 +9,8 @@ pub mod pauses;
 pub mod pulls;
 pub mod timeline;
 pub mod unexplained;
+pub mod users;
+pub mod warnings;
 
 use std::fmt::Display;
 

@@ -1,6 +1,6 @@
 use clawback_domain::{
     Money, PullId, PurchaseId, SellbackId,
-    item::{Expiry, Pull, PullSale, Sight},
+    item::{Expiry, Pull, PullSale, Sight, Told},
 };
 use sea_orm::entity::prelude::*;
 
@@ -32,6 +32,9 @@ pub struct Model {
     pub price: Option<i64>,
     pub sold_by: Option<Uuid>,
     pub sold_at: Option<ChronoDateTimeUtc>,
+    pub expiry_read_at: Option<ChronoDateTimeUtc>,
+    pub offered_at: Option<ChronoDateTimeUtc>,
+    pub closed_at: Option<ChronoDateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -62,9 +65,11 @@ impl TryFrom<Model> for Pull {
                     (true, None) => Expiry::Never,
                     (true, Some(at)) => Expiry::At(at),
                 },
+                expiry_read_at: row.expiry_read_at,
                 price: row.price.map(Money::usd),
             },
             sale: row.sold_by.zip(row.sold_at).map(|(by, at)| PullSale { by: SellbackId(by), at }),
+            told: Told { offered_at: row.offered_at, closed_at: row.closed_at },
         })
     }
 }

@@ -14,6 +14,7 @@ mod pauses;
 mod pulls;
 mod timeline;
 mod unexplained;
+mod users;
 mod webhooks;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
@@ -23,7 +24,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks)]
+        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks), Box::new(Users)]
     }
 }
 
@@ -78,6 +79,22 @@ impl MigrationTrait for Webhooks {
     }
 }
 
+/// Whose items are watched, and who is warned.
+struct Users;
+
+impl MigrationName for Users {
+    fn name(&self) -> &str {
+        "m0004_users"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Users {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        apply(manager, &[users::TABLE, users::WARNINGS, pulls::TOLD, users::KNOWN]).await
+    }
+}
+
 async fn apply(manager: &SchemaManager<'_>, texts: &[&str]) -> Result<(), DbErr> {
     let db = manager.get_connection();
     for text in texts {
@@ -113,6 +130,7 @@ fn ddl(text: &str, backend: DbBackend) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clawback_domain::{user::User, warning::UserSettings};
     use sea_orm::{ConnectOptions, Database, EntityTrait};
 
     use super::*;
@@ -135,12 +153,58 @@ mod tests {
         assert!(Migrator::get_pending_migrations(&db).await.expect("it can be asked").is_empty());
     }
 
+    /// Whoever drew something is due since their last purchase, and what looks had told of an expiry was read by the last of them.
+    #[tokio::test]
+    async fn who_drew_before_users_were_known_is_due() {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1);
+        let db = Database::connect(options).await.expect("memory takes connections");
+        Migrator::up(&db, Some(3)).await.expect("the schemas before");
+        let draws = [
+            ("acme", "user-1", 0, "12:00", "NULL", "FALSE"),
+            ("acme", "user-1", 1, "14:00", "'2026-03-02T00:00:00+00:00'", "TRUE"),
+            ("acme", "user-1", 2, "13:00", "'2026-03-02T00:00:00+00:00'", "FALSE"),
+            ("beta", "user-1", 0, "11:00", "NULL", "FALSE"),
+        ];
+        for (partner, user, position, drawn, looked, known) in draws {
+            let drawn = format!("2026-03-01T{drawn}:00+00:00");
+            db.execute_unprepared(&format!(
+                "INSERT INTO pulls (id, purchase, position, created_at, looked_at, expiry_known, partner, user_id, pack_id, item_id, item)
+                VALUES (zeroblob(16), zeroblob(16), {position}, '{drawn}', {looked}, {known}, '{partner}', '{user}', 'pack', 'a',
+                    '{{\"item_id\":\"a\"}}')"
+            ))
+            .await
+            .expect("it fits the schema before");
+        }
+        Migrator::up(&db, None).await.expect("the others");
+        let users = entity::users::Entity::find().all(&db).await.expect("they can be read");
+        let users: Vec<_> = users.into_iter().map(|row| User::try_from(row).expect("it is a user")).collect();
+        let told: Vec<_> = users.iter().map(|user| (user.partner.as_str(), user.due_at, user.wanted_at)).collect();
+        let at = |hour: &str| Some(format!("2026-03-01T{hour}:00:00Z").parse().expect("a time"));
+        assert_eq!(told, [("acme", at("14"), at("14")), ("beta", at("11"), at("11"))]);
+        assert!(users.iter().all(|user| (user.sync_wanted, user.synced, user.version) == (1, 0, 0)));
+        assert!(users.iter().all(|user| user.settings == UserSettings::default()));
+        let pulls = entity::pulls::Entity::find().all(&db).await.expect("they can be read");
+        assert_eq!(pulls.iter().filter(|pull| pull.expiry_read_at.is_some()).count(), 1);
+        assert!(pulls.iter().all(|pull| pull.expiry_read_at == pull.looked_at.filter(|_| pull.expiry_known)));
+    }
+
     #[test]
     fn nothing_is_left_to_fill_in() {
         for backend in [DbBackend::Postgres, DbBackend::Sqlite] {
-            for text in
-                [orders::TABLE, events::TABLE, pulls::SIGHTS, pulls::SALES, cases::TABLE, unexplained::TABLE, webhooks::TABLE]
-            {
+            for text in [
+                orders::TABLE,
+                events::TABLE,
+                pulls::SIGHTS,
+                pulls::SALES,
+                pulls::TOLD,
+                cases::TABLE,
+                unexplained::TABLE,
+                webhooks::TABLE,
+                users::TABLE,
+                users::WARNINGS,
+                users::KNOWN,
+            ] {
                 assert!(!ddl(text, backend).contains('{'));
             }
         }

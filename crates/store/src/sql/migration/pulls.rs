@@ -21,7 +21,8 @@ CREATE TABLE pulls (
 CREATE INDEX pulls_of_item ON pulls (partner, item_id, user_id);
 ";
 
-/// What looks have shown of each; `price` in millionths of a dollar. None of it is indexed, so a look touches no index where a page has room.
+/// What looks have shown of each; `price` in millionths of a dollar. Of it only the expiry is indexed, so a look that tells no new one
+/// touches no index where a page has room.
 pub const SIGHTS: &str = "
 ALTER TABLE pulls ADD COLUMN looked_at {time};
 ALTER TABLE pulls ADD COLUMN seen_at {time};
@@ -34,4 +35,14 @@ ALTER TABLE pulls ADD COLUMN price bigint;
 pub const SALES: &str = "
 ALTER TABLE pulls ADD COLUMN sold_by {uuid};
 ALTER TABLE pulls ADD COLUMN sold_at {time};
+";
+
+/// What was said and done of each for the sake of its expiry, and an index of what may still expire unsold. Nothing that is just drawn is in it:
+/// no look has told its expiry yet. What was known before was read by the last look at the latest.
+pub const TOLD: &str = "
+ALTER TABLE pulls ADD COLUMN expiry_read_at {time};
+ALTER TABLE pulls ADD COLUMN offered_at {time};
+ALTER TABLE pulls ADD COLUMN closed_at {time};
+UPDATE pulls SET expiry_read_at = looked_at WHERE expiry_known;
+CREATE INDEX pulls_expiring ON pulls (partner, expires_at) WHERE expires_at IS NOT NULL AND sold_by IS NULL;
 ";
