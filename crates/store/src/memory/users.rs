@@ -8,6 +8,7 @@ use clawback_domain::{
     clock::after,
     event::Event,
     item::{Expiry, Pull},
+    planted::{Bug, planted},
     poll::next_nudge,
     user::{SYNC_AFTER, Settling, User, Watching},
     warning::{Change, Digested, Lead, Row, RowState, UserSettings},
@@ -68,9 +69,13 @@ impl Person {
     fn send(&mut self, digest: &Digested, event: EventId, shelf: &Shelf, at: Time) -> BTreeSet<(PullId, Lead)> {
         let mut sent = BTreeSet::new();
         for (row, pull) in &digest.items {
-            let is_there = |pull: &&Pull| pull.sale.is_none() && pull.sight.missing_since.is_none();
+            let is_there = |pull: &&Pull| {
+                (pull.sale.is_none() || planted(Bug::SoldIsWarnedOf))
+                    && (pull.sight.missing_since.is_none() || planted(Bug::UnseenIsWarnedOf))
+            };
             let is_held = shelf.pull(pull.purchase, pull.position).filter(is_there).is_some();
-            let planned = self.warnings.get_mut(&(row.pull, row.lead)).filter(|warning| warning.row.is_planned());
+            let is_planned = |warning: &&mut Warning| warning.row.is_planned() || planted(Bug::TurnsOverlap);
+            let planned = self.warnings.get_mut(&(row.pull, row.lead)).filter(is_planned);
             let Some(warning) = planned.filter(|_| is_held) else { continue };
             warning.row.state = RowState::Sent;
             warning.event = Some(event);
@@ -175,7 +180,8 @@ impl Tables {
 
     fn settle(&mut self, settling: &Settling) -> Result<Option<Vec<Event>>, StoreError> {
         let (partner, user_id) = (&settling.partner, &settling.user_id);
-        let known = self.people.get(partner, user_id).filter(|person| person.user.version == settling.version).cloned();
+        let is_its_turn = |person: &&Person| person.user.version == settling.version || planted(Bug::TurnsOverlap);
+        let known = self.people.get(partner, user_id).filter(is_its_turn).cloned();
         let Some(mut person) = known else { return Ok(None) };
         let soon = after(settling.at, SYNC_AFTER);
         let is_wanted = person.user.sync_wanted > settling.seen;
@@ -213,7 +219,7 @@ impl Tables {
 
         for pull in self.shelf.pulls_of_user(partner, user_id) {
             let Some(pull) = self.shelf.pull_mut(pull.purchase, pull.position) else { continue };
-            if closed.contains(&pull.id) {
+            if closed.contains(&pull.id) && !planted(Bug::ClosedAgain) {
                 pull.told.closed_at = Some(settling.at);
             }
             if settling.offered.contains(&pull.id) {
