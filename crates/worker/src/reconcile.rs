@@ -141,7 +141,11 @@ impl Worker {
     }
 
     /// When the recovered items were bought, so that a later look tells them from others of the same id.
+    /// What an earlier look showed is not said to be seen by one that could not be read.
     async fn keep_times(&self, tenant: &Tenant, purchase: &Purchase, reading: &Reading, found: &[HeldItem]) {
+        if !matches!(reading.answer, InventoryAnswer::Read(_)) {
+            return;
+        }
         let shown = |(position, held): (usize, &HeldItem)| (purchase.id, position as u32, Some(held.shown(true)));
         let pulls = found.iter().enumerate().map(shown).collect();
         let user_id = purchase.command.user_id.clone();

@@ -59,7 +59,7 @@ pub struct Digested {
     pub lead: Lead,
     pub late: bool,
     pub verified: bool,
-    /// When the user's last good look began.
+    /// When the last good look at these items began.
     pub checked_at: Option<Time>,
 }
 
@@ -306,7 +306,7 @@ impl<'a> Turn<'a> {
                 lead: digest.lead,
                 late: digest.late,
                 verified: digest.verified,
-                checked_at: self.watched.values().filter_map(|watched| watched.sight.looked_at).max(),
+                checked_at: digest.rows.iter().filter_map(|row| self.watched.get(&row.pull)?.sight.looked_at).min(),
             })
             .collect();
     }
