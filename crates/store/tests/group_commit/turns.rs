@@ -1,7 +1,7 @@
 //! How the server executes what a turn of a user asks and writes.
 
 use clawback_domain::{item::Expiry, user::Settling};
-use clawback_store::{Store, Users, WarningFilter};
+use clawback_store::{Store, WarningFilter};
 
 use crate::{
     build::*,
