@@ -3,13 +3,14 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use clawback_broker::{Amqp, Broker, Topology, amqp, topology::PartnerTopology};
-use clawback_domain::PartnerId;
+use clawback_domain::{Clock, PartnerId};
 use clawback_store::{
     Store,
     sql::{self, Sql},
 };
 
 use crate::{
+    clock::Timekeeper,
     config::{Needs, Partner, ServerUrl, Setup, SetupFlags},
     failure::Failure,
     output::Output,
@@ -47,6 +48,22 @@ impl Context {
         let store = open_store(setup, Missing::Refuse).await?;
         refuse_unmigrated(&*store).await?;
         Ok(store)
+    }
+
+    /// The clock that a verb dates by and compares with: the one that the roles go by.
+    ///
+    /// # Errors
+    /// The store does not answer, or the sandbox whose clock is to be followed.
+    pub async fn clock(&self, setup: &Setup, store: &dyn Store) -> Result<Arc<dyn Clock>, Failure> {
+        Ok(Timekeeper::start(setup, store).await?.clock())
+    }
+
+    /// The same for a verb that opens no store.
+    ///
+    /// # Errors
+    /// The sandbox whose clock is to be followed does not answer.
+    pub async fn clock_without_store(&self, setup: &Setup) -> Result<Arc<dyn Clock>, Failure> {
+        Ok(Timekeeper::without_store(setup).await?.clock())
     }
 
     /// The partner a verb means: the one named, or the only one.

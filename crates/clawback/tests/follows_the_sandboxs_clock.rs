@@ -154,6 +154,31 @@ async fn a_call_in_flight_is_not_late_for_a_jump_and_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn verbs_date_and_compare_by_it() {
+    let up = Up::start(Place::empty(), &[]).await;
+    up.until_fulfilled(&up.order("before").await).await;
+    let older = |than: &str| {
+        let listed = up.verb(&["list", "purchases", "--older-than", than, "--json"]).ok().json();
+        listed["purchases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["request_id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert!(older("5d").is_empty());
+    up.advance("6d").await;
+    up.verb(&["enqueue", "purchase", "--user", "kim", "--pack", "rookie", "--request-id", "after"]).ok();
+    assert_eq!(older("5d"), ["before"]);
+    let purchase = up.verb(&["show", "after", "--json"]).ok().json();
+    assert!(ahead(&purchase) > TimeDelta::days(6) - TimeDelta::minutes(5), "{purchase}");
+    up.verb(&["pause", "--all", "--reason", "stocktaking"]).ok();
+    let paused = up.verb(&["paused", "--json"]).ok().json();
+    let since: DateTime<Utc> = paused["pauses"][0]["since"].as_str().unwrap().parse().unwrap();
+    assert!(since - Utc::now() > TimeDelta::days(5), "{paused}");
+}
+
+#[tokio::test]
 async fn doctor_and_the_printed_configuration_tell_whose_clock_it_is() {
     let up = Up::start(Place::empty(), &[]).await;
     up.advance("6d").await;
@@ -208,11 +233,19 @@ async fn until_says(http: &Client, url: &str, wanted: &str) {
 }
 
 #[test]
-fn a_sandbox_that_is_not_there_is_told_by_doctor() {
+fn a_sandbox_that_is_not_there_is_told_by_doctor_and_by_verbs_that_need_its_time() {
     let mut place = Place::migrated();
     for (name, value) in [("CLAWBACK_CLOCK", "upstream"), ("PHYGITALS_URL", "http://127.0.0.1:1"), ("PHYGITALS_API_KEY", "k")] {
         place.set(name, value);
     }
     place.run(&["doctor"]).failed(1, "need attention");
-    assert!(place.run(&["doctor"]).out.contains("the sandbox's clock at http://127.0.0.1:1/_control/clock cannot be read"));
+    let unread = "the sandbox's clock at http://127.0.0.1:1/_control/clock cannot be read";
+    assert!(place.run(&["doctor"]).out.contains(unread));
+    for verb in
+        [&["enqueue", "purchase", "--user", "kim", "--pack", "rookie"][..], &["list", "purchases", "--older-than", "1h"]]
+    {
+        place.run(verb).failed(1, unread);
+        place.run(verb).failed(1, "start the sandbox, or leave CLAWBACK_CLOCK out");
+    }
+    place.run(&["list", "purchases"]).ok();
 }

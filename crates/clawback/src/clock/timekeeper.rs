@@ -28,13 +28,21 @@ impl Timekeeper {
     /// # Errors
     /// The store does not answer, or the sandbox whose clock is to be followed.
     pub async fn start(setup: &Setup, store: &dyn Store) -> Result<Self, Failure> {
-        let system = Arc::new(SystemClock::default());
-        system.measure(store).await?;
+        let time = Self::without_store(setup).await?;
+        time.system.measure(store).await?;
+        Ok(time)
+    }
+
+    /// For who opens no store: the system's clock is taken as it is.
+    ///
+    /// # Errors
+    /// The sandbox whose clock is to be followed does not answer.
+    pub async fn without_store(setup: &Setup) -> Result<Self, Failure> {
         let followed = match setup.clock {
             ClockSource::System => None,
             ClockSource::Upstream => Some(follow(setup).await?),
         };
-        Ok(Self { system, followed })
+        Ok(Self { system: Arc::default(), followed })
     }
 
     pub fn clock(&self) -> Arc<dyn Clock> {
@@ -73,7 +81,8 @@ impl Timekeeper {
 }
 
 async fn follow(setup: &Setup) -> Result<Arc<UpstreamClock>, Failure> {
-    let refuse = |why| Failure::failed(format!("CLAWBACK_CLOCK=upstream: {why}"));
+    let refuse =
+        |why| Failure::failed(format!("CLAWBACK_CLOCK=upstream: {why}; start the sandbox, or leave CLAWBACK_CLOCK out"));
     let longest = |partner: &Partner| {
         let timeouts = &partner.settings.timeouts;
         SEND_WINDOW + timeouts.connect + timeouts.init.max(timeouts.buyback) + MARGIN

@@ -1,10 +1,7 @@
 //! `clawback audit`
 
-use clawback_domain::Clock;
-
 use crate::{
     auditing::{self, Since},
-    clock::SystemClock,
     config::Needs,
     context::Context,
     failure::Failure,
@@ -23,8 +20,7 @@ pub struct AuditFlags {
 pub async fn run(context: &Context, flags: AuditFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
+    let clock = context.clock(&setup, &*store).await?;
     let report = auditing::audit(&*store, clock.now(), flags.since).await?;
     store.close().await;
     context.out.result(&report, || report.text())?;

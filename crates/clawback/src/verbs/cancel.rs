@@ -6,7 +6,6 @@ use serde_json::json;
 use super::{find, who::WhoFlags};
 use crate::{
     cancelling::{self, Cancelled},
-    clock::SystemClock,
     config::Needs,
     context::Context,
     failure::Failure,
@@ -30,10 +29,9 @@ pub struct CancelFlags {
 pub async fn run(context: &Context, flags: CancelFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
+    let clock = context.clock(&setup, &*store).await?;
     let id = find::order(&*store, &flags.id, flags.partner.as_ref()).await?.id();
-    let cancelled = cancelling::cancel(&*store, &clock, id, &flags.who.by(), flags.who.why()).await?;
+    let cancelled = cancelling::cancel(&*store, &*clock, id, &flags.who.by(), flags.who.why()).await?;
     store.close().await;
     match cancelled {
         Cancelled::Done(order) => {

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use super::who::WhoFlags;
 use crate::{
     accepting::{self, Accepted, Command},
-    clock::SystemClock,
-    config::Needs,
+    config::{Needs, Setup},
     context::{Context, open_amqp},
     failure::Failure,
     kind, output,
@@ -75,13 +74,13 @@ pub async fn run(context: &Context, dead: Dead) -> Result<(), Failure> {
                 Some(url) if !flags.dry_run => Some(open_amqp(url).await?),
                 _ => None,
             };
-            let redriven = settle(context, &store, flags, DeadLetterState::Redriven, broker.as_ref()).await;
+            let redriven = settle(context, &setup, &store, flags, DeadLetterState::Redriven, broker.as_ref()).await;
             if let Some(broker) = broker {
                 broker.close(std::time::Duration::from_secs(5)).await;
             }
             redriven?;
         }
-        Dead::Discard(flags) => settle(context, &store, flags, DeadLetterState::Discarded, None).await?,
+        Dead::Discard(flags) => settle(context, &setup, &store, flags, DeadLetterState::Discarded, None).await?,
     }
     store.close().await;
     Ok(())
@@ -92,6 +91,7 @@ const BATCH: u32 = 1000;
 
 async fn settle(
     context: &Context,
+    setup: &Setup,
     store: &Arc<dyn Store>,
     flags: SettleFlags,
     state: DeadLetterState,
@@ -102,8 +102,7 @@ async fn settle(
         let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
         return context.out.result(&json!({ "would_settle": ids }), || list(&letters));
     }
-    let clock = SystemClock::default();
-    clock.measure(&**store).await?;
+    let clock = context.clock(setup, &**store).await?;
     let by = match flags.who.why() {
         "" => flags.who.by(),
         why => format!("{}: {why}", flags.who.by()),
@@ -111,7 +110,7 @@ async fn settle(
     let (mut settled, mut failed) = (Vec::new(), Vec::new());
     for letter in letters {
         let id = letter.id;
-        match settle_one(&**store, &clock, letter, state, broker, &by).await {
+        match settle_one(&**store, &*clock, letter, state, broker, &by).await {
             Ok(()) => settled.push(id),
             Err(why) => failed.push(format!("{id}: {why}")),
         }
@@ -136,7 +135,7 @@ async fn wanted(store: &dyn Store, flags: &SettleFlags) -> Result<Vec<DeadLetter
 /// The message is sent first: a crash in between sends it twice, and the second is a repeat.
 async fn settle_one(
     store: &dyn Store,
-    clock: &SystemClock,
+    clock: &dyn Clock,
     letter: DeadLetter,
     state: DeadLetterState,
     broker: Option<&Arc<dyn Broker>>,
@@ -178,7 +177,7 @@ async fn publish(broker: &dyn Broker, letter: DeadLetter) -> Result<(), String> 
 }
 
 /// Without RabbitMQ a command goes into the store, where a running `up` finds it.
-async fn accept(store: &dyn Store, clock: &SystemClock, letter: DeadLetter) -> Result<(), String> {
+async fn accept(store: &dyn Store, clock: &dyn Clock, letter: DeadLetter) -> Result<(), String> {
     let partner = topology::partner_of_exchange(&letter.exchange).unwrap_or(letter.partner);
     let content_type = letter.content_type.as_deref();
     let kind = CommandKind::parse(&letter.routing_key)

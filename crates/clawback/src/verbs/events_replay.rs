@@ -12,7 +12,6 @@ use serde_json::json;
 use super::history::Pages;
 use crate::{
     auditing::Since,
-    clock::Timekeeper,
     config::{Needs, Setup},
     context::{Context, open_amqp},
     failure::Failure,
@@ -38,7 +37,7 @@ pub struct ReplayFlags {
 pub async fn run(context: &Context, flags: ReplayFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let now = Timekeeper::start(&setup, &*store).await?.clock().now();
+    let now = context.clock(&setup, &*store).await?.now();
     let since = flags.since.at(now).unwrap_or(Time::MIN_UTC);
     let replayed = if flags.dry_run {
         count(&*store, flags.partner.as_ref(), since).await.and_then(|count| {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::TimeDelta;
 use clap::Subcommand;
 use clawback_domain::{
-    PartnerId, UserId, clock,
+    PartnerId, Time, UserId,
     order::{AnyOrder, StateName},
     pause::CommandKind,
     resource::AnyResource,
@@ -70,6 +70,12 @@ pub async fn run(context: &Context, list: List) -> Result<(), Failure> {
 }
 
 async fn orders(context: &Context, kind: CommandKind, flags: ListFlags) -> Result<(), Failure> {
+    let setup = context.setup(Needs::NOTHING)?;
+    let store = context.store(&setup).await?;
+    let created_before = match flags.older_than {
+        Some(span) => Some(before(context.clock(&setup, &*store).await?.now(), span)),
+        None => None,
+    };
     let read = |text: &String| cursor::read(text).ok_or_else(|| Failure::usage("--after takes the `next` of a page before"));
     let filter = Filter {
         kind: Some(kind),
@@ -77,18 +83,24 @@ async fn orders(context: &Context, kind: CommandKind, flags: ListFlags) -> Resul
         state: flags.state,
         user: flags.user,
         request: None,
-        created_before: flags.older_than.map(|span| Utc::now() - span).map(clock::micros),
+        created_before,
         after: flags.after.as_ref().map(read).transpose()?,
         oldest_first: false,
         limit: flags.limit,
     };
-    let setup = context.setup(Needs::NOTHING)?;
-    let store = context.store(&setup).await?;
     let orders = store.orders(filter).await?;
     store.close().await;
     let next = orders.last().filter(|_| orders.len() as u32 == flags.limit).map(cursor::behind);
     let objects: Vec<_> = orders.iter().map(object).collect();
     context.out.result(&json!({ plural(kind): objects, "next": &next }), || text(kind, &orders, next.as_deref()))
+}
+
+/// Longer ago than anything is, nothing was accepted.
+fn before(now: Time, span: Duration) -> Time {
+    TimeDelta::from_std(span)
+        .ok()
+        .and_then(|span| now.checked_sub_signed(span))
+        .map_or(Time::UNIX_EPOCH, |at| at.max(Time::UNIX_EPOCH))
 }
 
 /// Without its items: `show` has them.

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::who::WhoFlags;
 use crate::{
-    clock::SystemClock,
     config::{Needs, Setup},
     context::Context,
     failure::Failure,
@@ -62,9 +61,8 @@ pub async fn pause(context: &Context, flags: PauseFlags) -> Result<(), Failure> 
         return context.out.result(&json!({ "would_pause": what }), || format!("would pause {what}"));
     }
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
-    let paused = pausing::pause(&*store, &clock, scope, &flags.who.by(), &reason).await?;
+    let clock = context.clock(&setup, &*store).await?;
+    let paused = pausing::pause(&*store, &*clock, scope, &flags.who.by(), &reason).await?;
     store.close().await;
     context.out.result(&json!({ "paused": paused, "what": what }), || match paused {
         true => format!("paused {what}; workers hold back within a second"),
@@ -81,14 +79,13 @@ pub async fn resume(context: &Context, flags: PauseFlags) -> Result<(), Failure>
         return context.out.result(&json!({ "would_resume": what }), || format!("would resume {what}"));
     }
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
+    let clock = context.clock(&setup, &*store).await?;
     let rates = roles::rates(&setup);
     let rate = match &scope.partner {
         Some(partner) => rates(partner),
         None => setup.partners.iter().map(|partner| rates(&partner.id)).min().unwrap_or(1),
     };
-    let resumed = pausing::resume(&*store, &clock, &scope, &flags.who.by(), &reason, rate).await?;
+    let resumed = pausing::resume(&*store, &*clock, &scope, &flags.who.by(), &reason, rate).await?;
     store.close().await;
     if !resumed.resumed {
         return Err(Failure::failed(format!("{what} is not paused as such; `clawback paused` lists what is")));

@@ -10,7 +10,6 @@ use clawback_store::Store;
 
 use super::find;
 use crate::{
-    clock::SystemClock,
     config::{Needs, Setup},
     context::Context,
     failure::Failure,
@@ -73,14 +72,13 @@ pub async fn run(context: &Context, verb: ReviewVerb) -> Result<(), Failure> {
 struct Opened {
     setup: Setup,
     store: Arc<dyn Store>,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
 }
 
 async fn open(context: &Context) -> Result<Opened, Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
+    let clock = context.clock(&setup, &*store).await?;
     Ok(Opened { setup, store, clock })
 }
 

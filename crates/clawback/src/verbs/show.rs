@@ -3,7 +3,7 @@
 mod why;
 
 use clawback_domain::{
-    Clock, PartnerId, Time,
+    PartnerId, Time,
     answer::Answer,
     clock::until,
     item::Pull,
@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::find;
 use crate::{
-    clock::SystemClock,
     config::Needs,
     context::Context,
     evidence,
@@ -41,8 +40,7 @@ pub struct ShowFlags {
 pub async fn run(context: &Context, flags: ShowFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
+    let clock = context.clock(&setup, &*store).await?;
     let order = find::order(&*store, &flags.id, flags.partner.as_ref()).await?;
     let story = Story::read(&*store, order, clock.now()).await?;
     store.close().await;

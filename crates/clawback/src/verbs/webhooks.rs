@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::{history, who::WhoFlags};
 use crate::{
     auditing::Since,
-    clock::Timekeeper,
     config::{Needs, Partner, Setup},
     context::Context,
     failure::Failure,
@@ -154,7 +153,7 @@ async fn test(context: &Context, named: Option<&PartnerId>) -> Result<(), Failur
     let setup = context.setup(Needs::KEYS)?;
     let partner = context.partner(&setup, named)?;
     let endpoint = endpoints::endpoint(partner).map_err(Failure::usage)?.ok_or_else(|| no_webhook(partner))?;
-    let now = clawback_domain::clock::micros(chrono::Utc::now());
+    let now = context.clock_without_store(&setup).await?.now();
     let id = EventId(uuid::Uuid::new_v4());
     let delivery = Delivery { id, body: meaningless(partner, id, now).into(), timestamp: now };
     let outcome = endpoints::receiver()?.deliver(&endpoint, delivery).await;
@@ -189,8 +188,7 @@ async fn replay(context: &Context, setup: &Setup, store: &dyn Store, flags: Repl
     let partner = context.partner(setup, flags.partner.as_ref())?.id.clone();
     let known = store.webhooks().await?.into_iter().find(|webhook| webhook.partner == partner);
     let known = known.ok_or_else(|| Failure::failed(format!("nothing was ever delivered to a webhook of {partner}")))?;
-    let time = Timekeeper::start(setup, store).await?;
-    let clock = time.clock();
+    let clock = context.clock(setup, store).await?;
     let since = flags.which.since.map(|since| since.at(clock.now()).unwrap_or(Time::MIN_UTC));
     if flags.dry_run {
         let count = would(store, &known, &flags.which, since).await?;
@@ -244,7 +242,7 @@ async fn enable(
     who: &WhoFlags,
 ) -> Result<(), Failure> {
     let partner = &context.partner(setup, named)?.id;
-    let now = Timekeeper::start(setup, store).await?.clock().now();
+    let now = context.clock(setup, store).await?.now();
     if !store.enable_webhook(partner, &act("enabled", who), now).await? {
         return Err(Failure::failed(format!("nothing was ever delivered to a webhook of {partner}")));
     }

@@ -9,7 +9,6 @@ use clawback_store::{Store, StoreError};
 
 use crate::{
     accepting::{self, Accepted, Command},
-    clock::SystemClock,
     config::{Partner, Setup},
     context::{Context, open_amqp},
     failure::Failure,
@@ -18,7 +17,7 @@ use crate::{
 
 pub struct Door {
     partner: PartnerId,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     way: Way,
 }
 
@@ -60,16 +59,14 @@ impl Door {
     /// # Errors
     /// A closed partner; RabbitMQ or the store.
     pub async fn open(context: &Context, setup: &Setup, partner: &Partner, who: WhoFlags) -> Result<Self, Failure> {
-        let clock = SystemClock::default();
-        let way = match &setup.amqp {
-            Some(url) => Way::Broker(open_amqp(url).await?),
+        let (clock, way) = match &setup.amqp {
+            Some(url) => (context.clock_without_store(setup).await?, Way::Broker(open_amqp(url).await?)),
             None if partner.settings.closed => {
                 return Err(Failure::failed(format!("partner_closed: {} takes no new commands", partner.id)));
             }
             None => {
                 let store = context.store(setup).await?;
-                clock.measure(&*store).await?;
-                Way::Store { store, by: who.by() }
+                (context.clock(setup, &*store).await?, Way::Store { store, by: who.by() })
             }
         };
         Ok(Self { partner: partner.id.clone(), clock, way })
@@ -105,8 +102,7 @@ impl Door {
     }
 
     async fn publish(&self, broker: &dyn Broker, command: &Command) -> Result<Routing, PublishError> {
-        let clock: &dyn Clock = &self.clock;
-        let trace = TraceContext::start(clock.uuid(), clock.draw());
+        let trace = TraceContext::start(self.clock.uuid(), self.clock.draw());
         let message = Message {
             exchange: topology::commands(&self.partner),
             routing_key: command.kind().as_str().into(),
@@ -115,7 +111,7 @@ impl Door {
                 message_id: Some(command.request_id().to_string()),
                 correlation_id: Some(command.request_id().to_string()),
                 content_type: Some("application/json".into()),
-                timestamp: Some(clock.now()),
+                timestamp: Some(self.clock.now()),
                 headers: [("traceparent".to_owned(), trace.traceparent().to_owned())].into(),
             },
         };
@@ -123,7 +119,7 @@ impl Door {
     }
 
     async fn accept(&self, store: &dyn Store, command: &Command, by: &str) -> Result<Handed, StoreError> {
-        match accepting::accept(store, &self.clock, &self.partner, command.clone(), None, Some(by)).await? {
+        match accepting::accept(store, &*self.clock, &self.partner, command.clone(), None, Some(by)).await? {
             Accepted::New(_) => Ok(Handed::Accepted),
             Accepted::Repeat(_) => Ok(Handed::Repeat),
             Accepted::Conflict(_) => Ok(Handed::Conflict),

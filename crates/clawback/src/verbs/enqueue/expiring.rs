@@ -10,7 +10,7 @@ use std::{
 };
 
 use clawback_domain::{
-    Clock, Currency, Money, Time, UserId,
+    Currency, Money, Time, UserId,
     clock::{after, until},
     item::{Expiry, Pull, Standing},
     pause::CommandKind,
@@ -24,7 +24,6 @@ use super::{
 };
 use crate::{
     accepting::Command,
-    clock::SystemClock,
     config::{Needs, show_duration},
     context::Context,
     failure::Failure,
@@ -52,9 +51,7 @@ pub async fn run(context: &Context, wanted: Wanted, flags: CommandFlags) -> Resu
     let setup = context.setup(Needs::NOTHING)?;
     let partner = context.partner(&setup, flags.partner.as_ref())?;
     let store = context.store(&setup).await?;
-    let clock = SystemClock::default();
-    clock.measure(&*store).await?;
-    let now = clock.now();
+    let now = context.clock(&setup, &*store).await?.now();
     let mut pulls = store.pulls_of_user(&partner.id, &user).await?;
     store.close().await;
     pulls.retain(|pull| expires(pull, now, wanted.within));

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use clawback_domain::{
-    Clock, ItemId, Money, SessionId,
+    ItemId, Money, SessionId,
     order::{AnyOrder, StateName},
     pause::CommandKind,
     purchase::State,
@@ -120,7 +120,7 @@ pub async fn run(context: &Context, flags: ResolveFlags) -> Result<(), Failure> 
         }
         Ok(_) => {
             tell_of_unseen(&context.out, &seen, &word.said);
-            reviewing::resolve(&*store, &clock, &rules, &seen, &word).await?
+            reviewing::resolve(&*store, &*clock, &rules, &seen, &word).await?
         }
     };
     store.close().await;
