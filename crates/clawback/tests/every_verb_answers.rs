@@ -68,6 +68,40 @@ fn a_purchase_is_shown_by_either_id_and_says_why_it_waits() {
     place.run(&["show"]).failed(2, "Usage");
 }
 
+#[test]
+fn rules_read_as_sentences_and_say_when_an_item_would_be_warned_of_and_sold() {
+    let place = Place::empty();
+    place.write(
+        "clawback.toml",
+        "[defaults]\nwarnings = { leads = [\"24h\", \"1h\"], quiet = { zone = \"UTC\" } }\n\
+         [[partner]]\nname = \"acme\"\napi_key_env = \"A\"\nsell_before_expiry = { min_share = \"0.9\" }\n\
+         [[partner.pack]]\nid = \"gold\"\nleads = [\"2h\"]\n\
+         [[partner]]\nname = \"beta\"\napi_key_env = \"B\"\nwarnings = false\n",
+    );
+    let [acme, beta] =
+        ["acme", "beta"].map(|partner| place.json(&["rules", "preview", "--partner", partner])["partners"][0].clone());
+    assert_eq!(acme["warnings"][1], "For items of pack gold it is 2h before.");
+    assert_eq!(acme["sale"][1], "It is sold for 90 % of its price at purchase or more.");
+    assert_eq!((&beta["warnings"][0], &beta["item"]), (&"Users are not warned.".into(), &serde_json::Value::Null));
+    let text = place.run(&["rules", "preview"]).ok().out;
+    assert!(text.contains("acme\n  Users are warned 24h and 1h") && text.contains("beta\n  Users are not warned."), "{text}");
+
+    let item = ["rules", "preview", "--partner", "acme", "--expires-at", "2026-03-02T06:00:00Z", "--pack"];
+    let previewed =
+        |pack: &str, flags: &[&str]| place.json(&[&item[..], &[pack], flags].concat())["partners"][0]["item"].clone();
+    let held = previewed("gold", &[]);
+    assert_eq!(
+        held["warnings"][0],
+        "2h before: Mon 2026-03-02 04:00:00 UTC, in quiet hours, but not held: the item expires before they end."
+    );
+    assert_eq!(held["sale"], "It is sold between Mon 2026-03-02 05:30:00 UTC and Mon 2026-03-02 05:55:00 UTC.");
+    let nepal = previewed("tin", &["--zone", "Asia/Kathmandu"]);
+    assert_eq!(nepal["warnings"][1], "1h before: Mon 2026-03-02 10:45:00 +0545.");
+    place.run(&[&item[..], &["tin", "--zone", "Katmandu"]].concat()).failed(2, "did you mean Asia/Katmandu?");
+    place.run(&item[..6]).failed(2, "--pack");
+    place.run(&["rules", "preview", "--partner", "gamma"]).failed(2, "there is no partner gamma");
+}
+
 const SALE: &[&str] = &["enqueue", "sellback", "--user", "kim", "--request-id", "sale-1"];
 
 #[test]

@@ -141,7 +141,7 @@ mod tests {
         let text = format!("{defaults}[[partner]]\nname = \"acme\"\napi_key_env = \"K\"\n{partner}");
         let file = File::parse(&text, None, &|_| None, Needs::NOTHING).unwrap();
         let settings = &file.partners[0].settings;
-        let warnings = settings.warnings.as_ref().map(describe_warnings).unwrap_or_default();
+        let warnings = settings.warnings.as_ref().map(|rules| describe_warnings(Some(rules))).unwrap_or_default();
         let said: Vec<_> =
             warnings.into_iter().chain(settings.sale.as_ref().map(|rule| describe_sale(Some(rule))[0].clone())).collect();
         assert_eq!(said, expected, "{text}");

@@ -16,6 +16,7 @@ mod list_items;
 pub mod migrate;
 pub mod pause;
 pub mod review;
+pub mod rules;
 pub mod schema;
 pub mod show;
 pub mod topology;

@@ -12,8 +12,11 @@ use super::{
 };
 use crate::{PackId, PullId, Time};
 
+const UNWARNED: &str = "Users are not warned.";
+
 /// What a partner's warnings are, a sentence a rule.
-pub fn describe_warnings(rules: &WarningRules) -> Vec<String> {
+pub fn describe_warnings(rules: Option<&WarningRules>) -> Vec<String> {
+    let Some(rules) = rules else { return vec![UNWARNED.into()] };
     let mut sentences =
         vec![format!("Users are warned {} before an item's buyback window shuts.", list(rules.default_leads()))];
     sentences.extend(rules.packs().map(|(pack, leads)| format!("For items of pack {pack} it is {} before.", list(leads))));
@@ -43,7 +46,8 @@ fn describe_quiet(quiet: &Quiet) -> String {
 }
 
 /// When a user would be warned of an item of `pack` that expires at `expiry`, a sentence a warning.
-pub fn preview_warnings(rules: &WarningRules, settings: &UserSettings, pack: &PackId, expiry: Time) -> Vec<String> {
+pub fn preview_warnings(rules: Option<&WarningRules>, settings: &UserSettings, pack: &PackId, expiry: Time) -> Vec<String> {
+    let Some(rules) = rules else { return vec![UNWARNED.into()] };
     if !settings.warnings {
         return vec!["The user wants no warnings.".into()];
     }

@@ -25,7 +25,7 @@ fn night() -> WarningRules {
 #[test]
 fn rules_read_as_sentences() {
     assert_eq!(
-        describe_warnings(&night()),
+        describe_warnings(Some(&night())),
         [
             "Users are warned 72h, 24h and 1h before an item's buyback window shuts.",
             "For items of pack gold it is 12h and 1h before.",
@@ -36,20 +36,21 @@ fn rules_read_as_sentences() {
     );
     let bare = WarningRules::new(leads(&[60]), Duration::ZERO, None).unwrap();
     assert_eq!(
-        describe_warnings(&bare),
+        describe_warnings(Some(&bare)),
         [
             "Users are warned 1h before an item's buyback window shuts.",
             "Each moment has a warning of its own.",
             "There are no quiet hours.",
         ]
     );
+    assert_eq!(describe_warnings(None), ["Users are not warned."]);
 }
 
 #[test]
 fn a_preview_says_when_and_why_not_then() {
     let expiry = "2026-10-25T06:30:00Z".parse().unwrap();
     let preview = |rules: &WarningRules, settings: &UserSettings, expiry| {
-        preview_warnings(rules, settings, &PackId::new("tin").unwrap(), expiry)
+        preview_warnings(Some(rules), settings, &PackId::new("tin").unwrap(), expiry)
     };
     let settings = UserSettings::default();
     assert_eq!(
@@ -68,6 +69,7 @@ fn a_preview_says_when_and_why_not_then() {
     assert_eq!(preview(&WarningRules::default(), &settings, later)[2], "1h before: Sun 2026-10-25 06:30:00 UTC.");
     let none = UserSettings { warnings: false, ..settings };
     assert_eq!(preview(&night(), &none, later), ["The user wants no warnings."]);
+    assert_eq!(preview_warnings(None, &settings, &gold(), later), ["Users are not warned."]);
 }
 
 #[test]
