@@ -45,7 +45,7 @@ pub use plan::{Change, Plan, plan};
 pub use quiet::{Quiet, time_of_day};
 pub use row::{FRESH, Lead, Row, RowState, Sale, Skipped, Watched};
 pub use rules::{Leads, MOST_LEADS, RuleError, UserSettings, WarningRules};
-pub use sale::{SaleRule, Unsold, Verdict, sale};
+pub use sale::{SaleRule, Unsold, Verdict, foresee, sale};
 pub use sale_queue::{Queue, queue};
 pub use sentences::{describe_sale, describe_warnings, preview_sale, preview_warnings};
 pub use spread::{Crowd, begins_at};

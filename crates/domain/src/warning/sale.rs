@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Money, Time,
     item::{Expiry, Standing},
+    reason::codes,
 };
 
 /// When and for what an item may be sold without anybody asking for it.
@@ -95,25 +96,26 @@ pub enum Verdict {
     No(Unsold),
 }
 
-/// Why an item is not sold. What a later look can change is asked again until the span is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unsold {
-    OptedOut,
-    Sold,
-    /// The user, or an earlier step, is selling it.
-    UnderWay,
-    NotRead,
-    NoExpiry,
-    TooLate,
-    /// The last good look did not show it, or none ever did.
-    NotSeen,
-    Gone,
-    NoPrice,
-    PriceTooLow,
-    /// There is a least share, of a price at purchase that nobody knows.
-    NoPriceAtPurchase,
-    ShareTooLow,
-}
+codes!(
+    /// Why an item is not sold. What a later look can change is asked again until the span is over.
+    Unsold {
+        OptedOut = "opted_out",
+        Sold = "sold",
+        /// The user, or an earlier step, is selling it.
+        UnderWay = "under_way",
+        NotRead = "not_read",
+        NoExpiry = "no_expiry",
+        TooLate = "too_late",
+        /// The last good look did not show it, or none ever did.
+        NotSeen = "not_seen",
+        Gone = "gone",
+        NoPrice = "no_price",
+        PriceTooLow = "price_too_low",
+        /// There is a least share, of a price at purchase that nobody knows.
+        NoPriceAtPurchase = "no_price_at_purchase",
+        ShareTooLow = "share_too_low",
+    }
+);
 
 /// Whether to sell `watched` now. `at_purchase` is the price that its purchase told.
 pub fn sale(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>, settings: &UserSettings, now: Time) -> Verdict {
@@ -139,6 +141,24 @@ pub fn sale(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>, sett
     } else {
         by_look(rule, watched, at_purchase)
     }
+}
+
+/// What will be said of `watched` in its span if a look then shows what the last one did: `Ok` if it will be sold.
+///
+/// # Errors
+/// Why it will not be sold.
+pub fn foresee(
+    rule: &SaleRule,
+    watched: &Watched,
+    at_purchase: Option<Money>,
+    settings: &UserSettings,
+    now: Time,
+) -> Result<(), Unsold> {
+    let verdict = match sale(rule, watched, at_purchase, settings, now) {
+        Verdict::NotYet { .. } | Verdict::LookFirst => by_look(rule, watched, at_purchase),
+        verdict @ (Verdict::Sell | Verdict::No(_)) => verdict,
+    };
+    if let Verdict::No(why) = verdict { Err(why) } else { Ok(()) }
 }
 
 fn by_look(rule: &SaleRule, watched: &Watched, at_purchase: Option<Money>) -> Verdict {

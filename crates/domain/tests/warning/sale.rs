@@ -5,7 +5,7 @@ use std::time::Duration;
 use clawback_domain::{
     Money, PullId, Time,
     item::Expiry,
-    warning::{Queue, RuleError, Sale, SaleRule, Unsold, UserSettings, Verdict, Watched, queue, sale},
+    warning::{Queue, RuleError, Sale, SaleRule, Unsold, UserSettings, Verdict, Watched, foresee, queue, sale},
 };
 use proptest::prelude::*;
 
@@ -33,6 +33,25 @@ fn held(look: i64, price: Option<Money>) -> Watched {
 
 fn decided(watched: &Watched, at_purchase: Option<Money>, now: i64) -> Verdict {
     sale(&rule(), watched, at_purchase, &UserSettings::default(), at(now))
+}
+
+#[test]
+fn what_will_be_sold_is_foreseen_by_the_last_look() {
+    let settings = UserSettings::default();
+    let check = |watched: &Watched, settings: &UserSettings, now: i64, expected: Result<(), Unsold>| {
+        assert_eq!(foresee(&rule(), watched, Some(cents(600)), settings, at(now)), expected, "{watched:?} {now}");
+    };
+    let good = held(0, Some(cents(540)));
+    for now in [0, 69, 70, 94] {
+        check(&good, &settings, now, Ok(()));
+    }
+    check(&good, &settings, 95, Err(Unsold::TooLate));
+    check(&good, &UserSettings { auto_sell: false, ..settings }, 0, Err(Unsold::OptedOut));
+    check(&held(0, None), &settings, 0, Err(Unsold::NoPrice));
+    check(&held(0, Some(cents(499))), &settings, 80, Err(Unsold::PriceTooLow));
+    check(&held(0, Some(cents(539))), &settings, 0, Err(Unsold::ShareTooLow));
+    check(&Watched { sale: Sale::UnderWay, ..good }, &settings, 0, Err(Unsold::UnderWay));
+    check(&watched(1, Expiry::At(at(100)), &[(0, true), (5, false)]), &settings, 20, Err(Unsold::NotSeen));
 }
 
 #[test]
