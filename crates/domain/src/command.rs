@@ -15,6 +15,7 @@ mod json;
 mod metadata;
 mod parse;
 mod rules;
+mod settings;
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ pub use digest::{Digest, InvalidDigest};
 pub use metadata::{InvalidMetadata, MOST_METADATA_BYTES, Metadata};
 pub use parse::{CLOUDEVENTS_JSON, MOST_BYTES, parse_purchase, parse_sellback};
 pub use rules::MOST_AMOUNT;
+pub use settings::SettingsChange;
 
 /// Buy `amount` items of a pack for a user.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -14,7 +14,7 @@ use schemars::{
 use serde_json::Value;
 
 use crate::{
-    command::{Problem, PurchaseCommand, SellbackCommand},
+    command::{Problem, PurchaseCommand, SellbackCommand, SettingsChange},
     event::{
         CloudEvent, EventType, ExpiredData, ExpiringData, FailedData, FulfilledData, NotSoldData, RejectedData, ReviewData,
         SaleReviewData, SoldData,
@@ -42,6 +42,7 @@ pub fn schemas() -> BTreeMap<String, Value> {
         named::<RejectedData<'static>>(EventType::CommandRejected.as_str(), Contract::Serialize),
         named::<Resource<'static>>("clawback.resource.purchase", Contract::Serialize),
         named::<SellbackResource<'static>>("clawback.resource.sellback", Contract::Serialize),
+        named::<SettingsChange>("clawback.settings", Contract::Deserialize),
         named::<Problem>("clawback.problem", Contract::Serialize),
     ])
 }

@@ -55,6 +55,7 @@ fn every_reference_leads_somewhere() {
     assert!(check(&asyncapi(), &asyncapi()) > 20);
     for (name, schema) in schemas() {
         let references = check(&schema, &schema);
-        assert!(references > 0 || name.starts_with("clawback.command.") || name == "clawback.event", "{name}");
+        let plain = name.starts_with("clawback.command.") || ["clawback.event", "clawback.settings"].contains(&name.as_str());
+        assert!(references > 0 || plain, "{name}");
     }
 }

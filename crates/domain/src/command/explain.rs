@@ -20,7 +20,7 @@ const MOST_PROBLEMS: usize = 16;
 /// The command in `text`, whose place in the message is `at`; or everything that is wrong with it.
 pub(super) fn purchase(text: &str, at: &'static str) -> Result<PurchaseCommand, Rejected> {
     let mut object = Object::open(text, at)?;
-    object.refuse_others(&FIELDS);
+    object.refuse_others(&FIELDS, "of this command");
     let request_id = object.text("request_id", true, "\"order-1001\"", rules::request_id);
     let user_id = object.text("user_id", true, "\"user-42\"", rules::user_id);
     let pack_id = object.text("pack_id", true, "\"pack-gold\"", rules::pack_id);
@@ -44,7 +44,7 @@ pub(super) fn purchase(text: &str, at: &'static str) -> Result<PurchaseCommand, 
 /// The sellback in `text`, whose place in the message is `at`; or everything that is wrong with it.
 pub(super) fn sellback(text: &str, at: &'static str) -> Result<SellbackCommand, Rejected> {
     let mut object = Object::open(text, at)?;
-    object.refuse_others(&SELLBACK_FIELDS);
+    object.refuse_others(&SELLBACK_FIELDS, "of this command");
     let request_id = object.text("request_id", true, "\"sale-1001\"", rules::request_id);
     let user_id = object.text("user_id", true, "\"user-42\"", rules::user_id);
     let target = object.target();
@@ -86,14 +86,14 @@ pub(super) fn data(text: &str) -> Result<&str, Rejected> {
 }
 
 /// An object of the message, and what was found wrong with it so far.
-struct Object<'a> {
+pub(super) struct Object<'a> {
     at: &'static str,
     members: Vec<(String, &'a RawValue)>,
     problems: Problems,
 }
 
 impl<'a> Object<'a> {
-    fn open(text: &'a str, at: &'static str) -> Result<Self, Rejected> {
+    pub(super) fn open(text: &'a str, at: &'static str) -> Result<Self, Rejected> {
         let raw: &RawValue = serde_json::from_str(text)
             .map_err(|error| Problem::new(InvalidJson, format!("the message is not JSON: {error}")).at(at))?;
         if !raw.get().starts_with('{') {
@@ -123,7 +123,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn text<T>(
+    pub(super) fn text<T>(
         &mut self,
         name: &str,
         required: bool,
@@ -143,6 +143,26 @@ impl<'a> Object<'a> {
             let hint = Some(format!("for example {example}"));
             rule(&text).map_err(|broken| object.problem(name, InvalidField, broken, hint)).ok()
         })
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
+        self.take(name, false, |object, value| match value.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                object.problem(name, InvalidField, format!("must be true or false, not {}", shape(value)), None);
+                None
+            }
+        })
+    }
+
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, value)| member == name && value.get() == "null")
+    }
+
+    /// What was found wrong.
+    pub(super) fn problems(mut self) -> Vec<Problem> {
+        self.problems.list()
     }
 
     /// `item_id` or `pull_id`, and not both.
@@ -196,8 +216,8 @@ impl<'a> Object<'a> {
         None
     }
 
-    /// Every member that is none of `known`, once each.
-    fn refuse_others(&mut self, known: &[&str]) {
+    /// Every member that is none of `known`, once each. `whose`: the fields are.
+    pub(super) fn refuse_others(&mut self, known: &[&str], whose: &str) {
         let mut seen = HashSet::new();
         for (name, _) in &self.members {
             if known.contains(&name.as_str()) || !seen.insert(name) {
@@ -206,7 +226,7 @@ impl<'a> Object<'a> {
             // A message may hold thousands: the hint costs, and is wanted only for those that are told.
             self.problems.push_with(|| Problem {
                 hint: nearest(name, known),
-                ..Problem::new(UnknownField, "is not a field of this command").at(self.at.to_owned() + &pointer(&[name]))
+                ..Problem::new(UnknownField, format!("is not a field {whose}")).at(self.at.to_owned() + &pointer(&[name]))
             });
         }
     }

@@ -38,6 +38,12 @@ pub fn parse_sellback(content_type: Option<&str>, body: &[u8]) -> Result<Sellbac
 }
 
 fn parse<C: Command>(content_type: Option<&str>, body: &[u8]) -> Result<C, Rejected> {
+    let (text, at) = text(content_type, body)?;
+    read(text, at)
+}
+
+/// The JSON of what is asked for, and its pointer within the message.
+pub(super) fn text<'b>(content_type: Option<&str>, body: &'b [u8]) -> Result<(&'b str, &'static str), Rejected> {
     if body.len() > MOST_BYTES {
         let message = format!("the message must be at most {MOST_BYTES} bytes, not {}", body.len());
         return Err(Rejected::one(RejectionCode::TooLarge, message));
@@ -47,8 +53,8 @@ fn parse<C: Command>(content_type: Option<&str>, body: &[u8]) -> Result<C, Rejec
         Rejected::one(RejectionCode::InvalidEncoding, format!("the message is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
     match form {
-        Form::Bare => read(text, ""),
-        Form::CloudEvent => read(explain::data(text)?, "/data"),
+        Form::Bare => Ok((text, "")),
+        Form::CloudEvent => Ok((explain::data(text)?, "/data")),
     }
 }
 
