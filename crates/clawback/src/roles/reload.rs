@@ -60,7 +60,7 @@ fn of_partner(path: &str) -> (Option<&str>, &str) {
 
 fn is_reloadable(key: &str) -> bool {
     let beneath = |known: &&str| key.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-    RELOADABLE.iter().any(|known| beneath(&known))
+    RELOADABLE.iter().any(beneath)
 }
 
 #[cfg(test)]
