@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bearer, events, items, orders,
     problem::{self, Problem},
+    settings,
 };
 use crate::config::{Partner, Secret};
 
@@ -62,6 +63,7 @@ pub fn router(api: Api) -> Router {
         .merge(orders::routes(CommandKind::Purchase))
         .merge(orders::routes(CommandKind::Sellback))
         .route("/v1/users/{user_id}/items", get(items::list))
+        .route("/v1/users/{user_id}/settings", get(settings::read).put(settings::change))
         .route("/v1/events", get(events::list))
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::unknown_method)

@@ -6,7 +6,7 @@ use axum::{
     extract::{Query, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
 };
-use clawback_domain::{command::Rejected, reason::RejectionCode, trace::TraceContext};
+use clawback_domain::{UserId, command::Rejected, reason::RejectionCode, trace::TraceContext};
 use serde::Deserialize;
 
 use super::problem::{Problem, ProblemError};
@@ -33,7 +33,15 @@ pub fn wait(wait: Result<Query<Wait>, QueryRejection>) -> Result<Option<Duration
     }
 }
 
-/// A query parameter that is not understood. Its pointer is the parameter's name, for there is no JSON to point into.
+/// The user that a path names.
+///
+/// # Errors
+/// What is none.
+pub fn user(text: String) -> Result<UserId, Problem> {
+    UserId::new(text).map_err(|error| invalid("user_id", error.to_string()))
+}
+
+/// A parameter of query or path that is not understood. Its pointer is the parameter's name, for there is no JSON to point into.
 pub fn invalid(parameter: &str, message: String) -> Problem {
     let error = ProblemError {
         code: RejectionCode::InvalidField.to_string(),

@@ -3,15 +3,16 @@
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use clawback_domain::{UserId, item::Standing, reason::RejectionCode};
+use clawback_domain::item::Standing;
 use serde::Deserialize;
 
 use super::{
     api::Api,
-    problem::{Problem, ProblemError},
+    asked::{self, invalid},
+    problem::Problem,
 };
 use crate::items;
 
@@ -35,7 +36,7 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let partner = api.partner(&headers)?;
-    let user = UserId::new(user).map_err(|error| invalid("user_id", error.to_string()))?;
+    let user = asked::user(user)?;
     let Query(wanted) = wanted.map_err(|error| invalid("", error.body_text()))?;
     let limit = wanted.limit.unwrap_or(PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
@@ -47,15 +48,4 @@ pub async fn list(
     let pulls = api.store.pulls_of_user(&partner.id, &user).await?;
     let page = items::page(&pulls, &items::Wanted { state: wanted.state, limit, after }).ok_or_else(not_ours)?;
     Ok(Json(page).into_response())
-}
-
-/// Its pointer is the parameter's name, for there is no JSON to point into.
-fn invalid(parameter: &str, message: String) -> Problem {
-    let error = ProblemError {
-        code: RejectionCode::InvalidField.to_string(),
-        message: message.clone(),
-        pointer: parameter.into(),
-        hint: None,
-    };
-    Problem::of(StatusCode::BAD_REQUEST, message, vec![error])
 }

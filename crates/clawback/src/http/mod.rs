@@ -11,6 +11,7 @@ pub mod cursor;
 mod events;
 mod items;
 mod orders;
+mod settings;
 
 pub use api::{Api, ApiPartner, router};
 pub use events::Asked;
