@@ -87,6 +87,9 @@ enum Command {
     /// Partners' endpoints, and what waits for them
     #[command(subcommand)]
     Webhooks(verbs::webhooks::Webhooks),
+    /// Warnings of users, planned and past
+    #[command(subcommand)]
+    Warnings(verbs::warnings::WarningsVerb),
     /// What is configured to happen before buyback windows shut
     #[command(subcommand)]
     Rules(verbs::rules::RulesVerb),
@@ -158,6 +161,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Audit(flags) => verbs::audit::run(context, flags).await,
         Command::Events(events) => verbs::events::run(context, events).await,
         Command::Webhooks(verb) => verbs::webhooks::run(context, verb).await,
+        Command::Warnings(verb) => verbs::warnings::run(context, verb).await,
         Command::Rules(verb) => verbs::rules::run(context, verb).await,
         Command::Migrate(flags) => verbs::migrate::run(context, flags).await,
         Command::Topology(verb) => verbs::topology::run(context, verb).await,

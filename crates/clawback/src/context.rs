@@ -38,7 +38,7 @@ impl Context {
     /// # Errors
     /// No store, one that cannot be reached, or one that wants migrating.
     pub async fn store(&self, setup: &Setup) -> Result<Arc<dyn Store>, Failure> {
-        if setup.database.is_none() && !setup.sqlite_file().exists() {
+        if !self.has_store(setup) {
             let path = setup.sqlite_file();
             return Err(Failure::failed(format!(
                 "there is no store at {}: start `clawback up`, or name another with CLAWBACK_DATA_DIR or DATABASE_URL",
@@ -48,6 +48,11 @@ impl Context {
         let store = open_store(setup, Missing::Refuse).await?;
         refuse_unmigrated(&*store).await?;
         Ok(store)
+    }
+
+    /// Whether there is a store, as far as can be told without opening it: a server is taken to have one.
+    pub fn has_store(&self, setup: &Setup) -> bool {
+        setup.database.is_some() || setup.sqlite_file().exists()
     }
 
     /// The clock that a verb dates by and compares with: the one that the roles go by.

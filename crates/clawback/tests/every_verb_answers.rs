@@ -78,6 +78,9 @@ fn rules_read_as_sentences_and_say_when_an_item_would_be_warned_of_and_sold() {
          [[partner.pack]]\nid = \"gold\"\nleads = [\"2h\"]\n\
          [[partner]]\nname = \"beta\"\napi_key_env = \"B\"\nwarnings = false\n",
     );
+    assert_eq!(place.json(&["rules", "preview", "--partner", "acme"])["partners"][0]["sales"], serde_json::Value::Null);
+    place.run(&["migrate"]).ok();
+    assert_eq!(place.json(&["rules", "preview", "--partner", "acme"])["partners"][0]["sales"]["sales"], 0);
     let [acme, beta] =
         ["acme", "beta"].map(|partner| place.json(&["rules", "preview", "--partner", partner])["partners"][0].clone());
     assert_eq!(acme["warnings"][1], "For items of pack gold it is 2h before.");
@@ -100,6 +103,18 @@ fn rules_read_as_sentences_and_say_when_an_item_would_be_warned_of_and_sold() {
     place.run(&[&item[..], &["tin", "--zone", "Katmandu"]].concat()).failed(2, "did you mean Asia/Katmandu?");
     place.run(&item[..6]).failed(2, "--pack");
     place.run(&["rules", "preview", "--partner", "gamma"]).failed(2, "there is no partner gamma");
+}
+
+#[test]
+fn warnings_are_asked_for_by_what_they_are() {
+    let place = Place::migrated();
+    assert_eq!(place.json(&["warnings", "list"])["warnings"], serde_json::json!([]));
+    for flags in [&["--due-within", "24h"][..], &["--state", "sent", "--partner", "acme"], &["--user", "kim", "--limit", "1"]] {
+        assert!(place.run(&[&["warnings", "list"], flags].concat()).ok().out.contains("no warning is like that"));
+    }
+    place.run(&["warnings", "list", "--state", "lost"]).failed(2, "must be one of planned, sent, skipped");
+    place.run(&["warnings", "list", "--state", "sent", "--due-within", "1h"]).failed(2, "cannot be used with");
+    Place::empty().run(&["warnings", "list"]).failed(1, "there is no store at");
 }
 
 const SALE: &[&str] = &["enqueue", "sellback", "--user", "kim", "--request-id", "sale-1"];

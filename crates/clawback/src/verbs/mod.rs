@@ -20,5 +20,6 @@ pub mod rules;
 pub mod schema;
 pub mod show;
 pub mod topology;
+pub mod warnings;
 pub mod webhooks;
 mod who;

@@ -1,5 +1,9 @@
 //! `clawback rules preview`
 
+mod sales;
+
+use std::time::Duration;
+
 use chrono_tz::Tz;
 use clap::Subcommand;
 use clawback_domain::{
@@ -9,8 +13,9 @@ use clawback_domain::{
 use serde::Serialize;
 use serde_json::json;
 
+use self::sales::Sales;
 use crate::{
-    config::{Needs, Partner},
+    config::{Needs, Partner, Setup, parse_duration},
     context::Context,
     failure::Failure,
     output::printable,
@@ -38,6 +43,9 @@ pub struct PreviewFlags {
     /// Where its user lives (Europe/Berlin) [default: not known]
     #[arg(long, requires = "expires_at", value_parser = zone)]
     zone: Option<Tz>,
+    /// Which automatic sales to count: those that may begin within this
+    #[arg(long, default_value = "24h", value_parser = parse_duration, value_name = "SPAN")]
+    within: Duration,
 }
 
 fn zone(text: &str) -> Result<Tz, String> {
@@ -45,21 +53,45 @@ fn zone(text: &str) -> Result<Tz, String> {
 }
 
 /// # Errors
-/// A partner that does not exist.
+/// A partner that does not exist; the store.
 pub async fn run(context: &Context, verb: RulesVerb) -> Result<(), Failure> {
     match verb {
-        RulesVerb::Preview(flags) => preview(context, &flags),
+        RulesVerb::Preview(flags) => preview(context, &flags).await,
     }
 }
 
-fn preview(context: &Context, flags: &PreviewFlags) -> Result<(), Failure> {
+async fn preview(context: &Context, flags: &PreviewFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let partners = match &flags.partner {
         Some(_) => std::slice::from_ref(context.partner(&setup, flags.partner.as_ref())?),
         None => &setup.partners,
     };
-    let previews: Vec<_> = partners.iter().map(|partner| Preview::of(partner, flags)).collect();
+    let mut previews: Vec<_> = partners.iter().map(|partner| Preview::of(partner, flags)).collect();
+    count_sales(context, &setup, flags.within, partners, &mut previews).await?;
     context.out.result(&json!({ "partners": previews }), || previews.iter().map(Preview::text).collect::<Vec<_>>().join("\n"))
+}
+
+/// Before there is a store nothing is known that could be sold.
+async fn count_sales(
+    context: &Context,
+    setup: &Setup,
+    within: Duration,
+    partners: &[Partner],
+    previews: &mut [Preview],
+) -> Result<(), Failure> {
+    let sells = partners.iter().any(|partner| partner.settings.sale.is_some());
+    if !sells || !context.has_store(setup) {
+        return Ok(());
+    }
+    let store = context.store(setup).await?;
+    let now = context.clock(setup, &*store).await?.now();
+    for (partner, preview) in partners.iter().zip(previews) {
+        if let Some(rule) = &partner.settings.sale {
+            preview.sales = Some(Sales::read(&*store, partner, rule, within, now).await?);
+        }
+    }
+    store.close().await;
+    Ok(())
 }
 
 /// What holds for a partner.
@@ -69,6 +101,8 @@ struct Preview {
     warnings: Vec<String>,
     sale: Vec<String>,
     item: Option<Item>,
+    /// `None`: the partner sells nothing automatically, or there is no store yet.
+    sales: Option<Sales>,
 }
 
 /// What would happen to one item.
@@ -95,12 +129,14 @@ impl Preview {
             warnings: describe_warnings(warnings),
             sale: describe_sale(sale),
             item: flags.pack.as_ref().zip(flags.expires_at).map(item),
+            sales: None,
         }
     }
 
     fn text(&self) -> String {
         let mut text = format!("{}\n", self.partner);
-        for sentence in self.warnings.iter().chain(&self.sale) {
+        let sales = self.sales.as_ref().map(Sales::text).unwrap_or_default();
+        for sentence in self.warnings.iter().chain(&self.sale).chain(&sales) {
             text.push_str(&format!("  {}\n", printable(sentence)));
         }
         if let Some(item) = &self.item {
