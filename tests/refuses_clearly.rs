@@ -23,6 +23,7 @@ async fn refuses_clearly(plant: Plant) -> Result<()> {
         repeats::with_another_body_are_conflicts(&plant),
         repeats::a_closed_partner_is_told_so_and_what_is_open_goes_on(&plant),
         panics::of_the_call_leave_the_row_to_its_due_time(&plant),
+        panics::of_the_first_poll_leave_its_session_stored(&plant),
         panics::several_while_polling_end_in_review(&plant),
     )?;
     plant.close().await;

@@ -38,6 +38,23 @@ pub async fn of_the_call_leave_the_row_to_its_due_time(plant: &Plant) -> Result<
     stage.stop().await
 }
 
+/// The first poll runs beside the commit of its session, which does not end with it.
+pub async fn of_the_first_poll_leave_its_session_stored(plant: &Plant) -> Result<()> {
+    let stage = stage(plant, "panics-opening").await?;
+    stage.upstream.next_status(Status::Panic);
+    let broken = stage.buy("broken").await?;
+    let row = stage.row("the panic is written down", broken, |row| row.panics == 1).await?;
+    assert!(matches!(&row.state, State::Pending(_)), "its session was lost: {row:?}");
+    let story = stage.story(broken).await?;
+    assert!(story[2].starts_with("pending: the upstream opened session"), "{story:#?}");
+    assert_eq!(story[3..], [format!("pending: {PANICKED}")]);
+    stage.step(broken).await?;
+    stage.tells(broken.0, &["clawback.purchase.fulfilled"]).await?;
+    assert_eq!((stage.upstream.begun(), stage.bought(broken)), (1, 1));
+    assert!(stage.lives());
+    stage.stop().await
+}
+
 pub async fn several_while_polling_end_in_review(plant: &Plant) -> Result<()> {
     let stage = stage(plant, "panics-polling").await?;
     // The first poll is part of the call; what panics is a turn of its own.

@@ -5,7 +5,13 @@
 //! ```
 //! The permit is held and the guards are passed *before* commit 1: between it and the last byte of the request nothing waits.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use clawback_domain::{
     AttemptToken, SessionId,
@@ -17,11 +23,11 @@ use clawback_domain::{
     planted::{Bug, planted},
     purchase::{Attempt, Decision, Happened, Next, Purchase, decide},
     reason::{FailureCode, WaitCode, Waiting},
-    rehearsal::{Point, reach},
+    rehearsal::{Killed, Point, reach},
     trace::TraceContext,
 };
 use clawback_store::{Applied, Draft};
-use futures_util::future::join;
+use futures_util::{FutureExt, future::join};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -51,6 +57,14 @@ enum Way {
 enum Asked {
     Joined(Next),
     TooLate(StatusAnswer),
+}
+
+/// How a session came into the store.
+enum SessionStored {
+    /// By the change that was drawn for it, perhaps with its status.
+    AsDrawn(Purchase),
+    /// The row had moved on, or the store refused what had joined.
+    Otherwise(Advanced<Purchase>),
 }
 
 impl Worker {
@@ -260,25 +274,38 @@ impl Worker {
         let fact = (!planted(Bug::SessionDropped)).then_some(fact);
         let draft = Draft::new(Change::of(&purchase, transition, name, fact));
         let asked = async { Some(self.join_in(tenant, &draft, self.poll(tenant, session).await?)) };
+        // A panic must not drop the commit beside it, which may stand or not: it goes on once the session is settled.
+        let asked = AssertUnwindSafe(asked).catch_unwind().map(but_not_killed);
         let (applied, asked) = join(self.apply(&draft), asked).await;
+        let (asked, panic) = match asked {
+            Ok(asked) => (asked, None),
+            Err(panic) => (None, Some(panic)),
+        };
         let joined = matches!(asked, Some(Asked::Joined(_)));
-        match applied {
-            Ok(Applied::Committed) => {}
-            Ok(Applied::Lost) => {
-                if planted(Bug::SessionDropped) {
-                    return None;
-                }
-                let row = self.read_back(purchase.id).await?;
-                return self.advance(tenant, row, happened, None).await;
-            }
+        let stored = match applied {
+            Ok(Applied::Committed) => self.committed(&purchase, draft, name).await.map(SessionStored::AsDrawn),
+            Ok(Applied::Lost) if planted(Bug::SessionDropped) => None,
+            Ok(Applied::Lost) => match self.read_back(purchase.id).await {
+                Some(row) => self.advance(tenant, row, happened, None).await.map(SessionStored::Otherwise),
+                None => None,
+            },
             // The status may be at fault; the session must not suffer for it.
-            Err(_) if joined => return self.advance(tenant, purchase, happened, draft.into_change().fact).await,
+            Err(_) if joined => {
+                let fact = draft.into_change().fact;
+                self.advance(tenant, purchase, happened, fact).await.map(SessionStored::Otherwise)
+            }
             Err(error) => {
                 self.not_stored(draft, name, &error).await;
-                return None;
+                None
             }
+        };
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
-        let after = self.committed(&purchase, draft, name).await?;
+        let after = match stored? {
+            SessionStored::AsDrawn(after) => after,
+            SessionStored::Otherwise(advanced) => return Some(advanced),
+        };
         reach(Point::SessionStored);
         match asked {
             Some(Asked::Joined(next)) => Some(Advanced { order: after, next }),
@@ -321,6 +348,14 @@ impl Worker {
             Answer::NeverSent { why } => tracing::info!(purchase.id = %id, why, "the call was never sent"),
             Answer::Unknown { why, .. } => tracing::warn!(purchase.id = %id, why, "the outcome of the call is unknown"),
         }
+    }
+}
+
+/// Whoever is killed in a rehearsal does nothing any more.
+fn but_not_killed<T>(outcome: Result<T, Box<dyn Any + Send>>) -> Result<T, Box<dyn Any + Send>> {
+    match outcome {
+        Err(panic) if panic.is::<Killed>() => resume_unwind(panic),
+        other => other,
     }
 }
 
