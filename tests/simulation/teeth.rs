@@ -98,6 +98,8 @@ fn betrayed(bug: Bug) -> &'static [&'static str] {
         | Bug::SaleWindowIgnored
         | Bug::SuspiciousIgnored
         | Bug::SaleLagIgnored
+        | Bug::OtherSalesForgotten
+        | Bug::UnshownCopiesIgnored
         | Bug::HoldersForgotten
         | Bug::NotFoundIsSold
         | Bug::SoldPullSoldAgain

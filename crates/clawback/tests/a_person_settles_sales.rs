@@ -53,6 +53,7 @@ async fn plant(place: &Place, request: &str) -> String {
         item_id: ItemId::new(format!("card-{request}")).unwrap(),
         pull: None,
         before: Holding { read_at: now, copies, partial: false },
+        known_sales: vec![],
         retried: false,
     };
     let selling = apply(&store, &accepted, Happened::Initiated(Box::new(sale.clone())), now, None).await;

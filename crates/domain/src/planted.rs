@@ -81,6 +81,10 @@ codes!(
         SuspiciousIgnored = "SuspiciousIgnored",
         /// Every end is true: a look counts what another sale has taken since.
         SaleLagIgnored = "SaleLagIgnored",
+        /// Every end is true: what another sale took between the look and the door counts as sold by the call behind it.
+        OtherSalesForgotten = "OtherSalesForgotten",
+        /// Every end is true: a look before a sale that lacks known copies of the item is used.
+        UnshownCopiesIgnored = "UnshownCopiesIgnored",
         /// Every end is true: only the seller's inventory is compared, though others hold the same item id.
         HoldersForgotten = "HoldersForgotten",
         /// Every end is true: "Item not found" counts as sold.

@@ -94,7 +94,7 @@ codes!(
         ItemBusy = "item_busy",
         /// The inventory, read just before the call, did not show the item.
         NotShown = "not_shown",
-        /// The inventory could not be read, or did not tell the price.
+        /// The inventory could not be read, did not tell the price, or lacked a copy of the item that is known to be held.
         NotRead = "not_read",
     }
 );

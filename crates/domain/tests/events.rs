@@ -204,6 +204,7 @@ fn sale_evidence() -> SaleEvidence {
         looked: 2,
         last: Some(SaleLook { at: moment("01:50"), good: true, count: 0, departed: 1 }),
         still_there_at: None,
+        sold_by_others: 0,
         verdict: "it has left the inventory".into(),
     }
 }

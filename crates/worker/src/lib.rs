@@ -20,6 +20,7 @@ mod permits;
 mod purchase;
 mod reconcile;
 mod relay;
+mod sale_looks;
 mod sellback;
 mod survey;
 mod take;

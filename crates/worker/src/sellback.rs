@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use clawback_domain::{
-    AttemptToken, Time, UserId,
-    answer::{Answer, BuybackRequest, InventoryAnswer},
+    AttemptToken, Time,
+    answer::{Answer, BuybackRequest},
     change::{Fact, Insertion},
     clock::after,
     command,
-    evidence::Reading,
     item::Expiry,
     order::{Attempt, Decision, Machine, Next},
     planted::{Bug, planted},
@@ -22,7 +21,6 @@ use clawback_domain::{
     sellback::{self, Happened, Listing, MOST_HOLDERS, Readiness, Sale, SaleCase, Sellback, State},
     trace::TraceContext,
 };
-use clawback_store::StoreError;
 
 use crate::{
     consume::InHand,
@@ -181,6 +179,8 @@ impl Worker {
         let holders = if others { &case.holders[..] } else { &[] };
         let users = std::iter::once(&sellback.command.user_id).chain(holders).take(MOST_HOLDERS as usize + 1);
         let Some(readings) = self.read_inventories(tenant, users).await else { return Way::Stopping };
+        // First: what a look does not show is missing from now on, and gone when another, minutes later, does not show it either.
+        self.keep_sights(tenant, &readings).await;
         // After the looks: what was sold meanwhile must not be counted as held.
         let Some(mut case) = self.sale_case(tenant, sellback).await else { return Way::Stopping };
         if !others {
@@ -205,10 +205,10 @@ impl Worker {
 
     /// Begins now, with a token of its own.
     fn sale(&self, tenant: &Tenant, sellback: &Sellback, listing: Listing) -> Sale {
-        let Listing { item_id, pull, price, before } = listing;
+        let Listing { item_id, pull, price, before, known_sales } = listing;
         let attempt = sellback.attempt(AttemptToken(self.doors.clock.uuid()), self.doors.clock.now(), &tenant.rules());
         let retried = matches!(&sellback.state, State::Accepted { unsettled: Some(_), .. });
-        Sale { attempt: attempt.costing(price), item_id, pull, before, retried }
+        Sale { attempt: attempt.costing(price), item_id, pull, before, known_sales, retried }
     }
 
     /// What the store knows of the item. Waits for a store that is away; `None` when the worker stops first.
@@ -222,17 +222,6 @@ impl Worker {
                 Err(error) => self.store_is_away(&mut tries, &error).await,
             }
         }
-    }
-
-    /// One after another. `None` when the worker stops.
-    async fn read_inventories(&self, tenant: &Tenant, users: impl Iterator<Item = &UserId>) -> Option<Vec<(UserId, Reading)>> {
-        let mut readings: Vec<(UserId, Reading)> = Vec::new();
-        for user in users {
-            if readings.iter().all(|(read, _)| read != user) {
-                readings.push((user.clone(), self.read_inventory(tenant, user).await?));
-            }
-        }
-        Some(readings)
     }
 
     fn no_permit_to_sell(&self) -> Waiting {
@@ -285,62 +274,9 @@ impl Worker {
     async fn is_outrun(&self, tenant: &Tenant, row: &Sellback, sale: &Sale) -> bool {
         let command = &row.command;
         match self.doors.store.sale_case(&tenant.id, &command.user_id, &command.target).await {
-            Ok(case) => sellback::is_outrun(&sale.before, &case),
+            Ok(case) => sellback::is_outrun(sale, &case),
             Err(_) => true,
         }
-    }
-
-    /// Looks whether what is in doubt is still there.
-    pub(crate) async fn look_for_sale(&self, tenant: &Tenant, row: Sellback) -> Option<Advanced<Sellback>> {
-        let (sale, doubt) = match &row.state {
-            State::Reconciling(doubt) => (&doubt.sale, Some(doubt)),
-            State::Review(review) => (review.sale.as_ref()?, None),
-            State::Accepted { .. } | State::Selling(_) | State::Sold(_) | State::Failed { .. } => return None,
-        };
-        let token = sale.attempt.token;
-        // Whoever stored an answer too late for its transition may have died before it drew the next.
-        if let Some(answer) = self.stored_answer(row.id, token).await?
-            && !matches!(answer, Answer::Unknown { .. } | Answer::Busy { .. })
-        {
-            return self.advance(tenant, row, Happened::Answered { token, answer }, None).await;
-        }
-        let users = std::iter::once(&row.command.user_id).chain(sale.before.holders());
-        let Some(readings) = self.read_inventories(tenant, users).await else {
-            self.advance(tenant, row, Happened::HandedBack, None).await;
-            return None;
-        };
-        reach(Point::LookedNotJudged);
-        let suspicious = self.is_suspicious(tenant, &row, sale, &readings).await.ok()?;
-        let rules = tenant.rules();
-        let weighed = match (doubt, row.state.evidence()) {
-            (Some(doubt), _) => doubt.weigh(&readings, suspicious, &rules),
-            (None, known) => sellback::weigh(sale, known, (review_words(&row), None), &readings, suspicious, &rules),
-        };
-        let happened = Happened::Looked { verdict: weighed.verdict, evidence: weighed.evidence };
-        self.advance(tenant, row, happened, None).await
-    }
-
-    /// Whether the look at the seller's inventory fails to show what it had to show beside the item.
-    async fn is_suspicious(
-        &self,
-        tenant: &Tenant,
-        row: &Sellback,
-        sale: &Sale,
-        readings: &[(UserId, Reading)],
-    ) -> Result<bool, StoreError> {
-        let Some((user, Reading { answer: InventoryAnswer::Read(inventory), .. })) = readings.first() else {
-            return Ok(false);
-        };
-        let case = self.doors.store.sale_case(&tenant.id, user, &row.command.target).await?;
-        let pulls = self.doors.store.pulls_of_user(&tenant.id, user).await?;
-        Ok(sellback::lacks_others(inventory, &pulls, &sale.item_id, &case.selling))
-    }
-}
-
-fn review_words(row: &Sellback) -> &str {
-    match &row.state {
-        State::Review(review) => &review.message,
-        State::Accepted { .. } | State::Selling(_) | State::Reconciling(_) | State::Sold(_) | State::Failed { .. } => "",
     }
 }
 

@@ -16,7 +16,8 @@ pub fn look(look: &SaleLook) -> String {
 
 /// The doubt, what was held before and after, and the verdict.
 pub fn text(evidence: &SaleEvidence) -> String {
-    let SaleEvidence { doubt, begun_at, before, looked, last, still_there_at, window_ends_at, verdict, .. } = evidence;
+    let SaleEvidence { doubt, begun_at, before, looked, last, still_there_at, sold_by_others, window_ends_at, verdict, .. } =
+        evidence;
     let mut text = format!("the doubt: {}\n", printable(doubt));
     let partial = if before.partial { ", and there may be more" } else { "" };
     text.push_str(&format!(
@@ -29,6 +30,9 @@ pub fn text(evidence: &SaleEvidence) -> String {
     match last {
         Some(last) => text.push_str(&format!("held after it: {} (look {looked}, at {})\n", look(last), moment(last.at))),
         None => text.push_str("no look has followed yet\n"),
+    }
+    if *sold_by_others > 0 {
+        text.push_str(&format!("sold by other sellbacks before the call, and not counted: {}\n", copies(*sold_by_others)));
     }
     if let Some(at) = still_there_at {
         text.push_str(&format!("it was still there at {}, long after the call\n", moment(*at)));
@@ -66,6 +70,7 @@ mod tests {
             looked: 3,
             last: Some(SaleLook { at, good: true, count: 1, departed: 1 }),
             still_there_at: Some(at),
+            sold_by_others: 2,
             verdict: "it left the inventory long after the call".into(),
             ..SaleEvidence::default()
         };
@@ -74,6 +79,7 @@ mod tests {
             "the connection was reset",
             "2 copies, and there may be more",
             "1 copy; of those held before 1 not there any more (look 3, at 1970",
+            "not counted: 2 copies",
             "still there at 1970",
             "long after the call",
         ] {

@@ -202,7 +202,7 @@ mod tests {
         let review = sellback::Review {
             code: ReviewCode::UnknownOutcome,
             message: "reset".into(),
-            sale: Some(Sale { attempt, item_id, pull: None, before: Holding::default(), retried: false }),
+            sale: Some(Sale { attempt, item_id, pull: None, before: Holding::default(), known_sales: vec![], retried: false }),
             evidence: None,
             since,
         };

@@ -119,7 +119,7 @@ mod tests {
         let attempt: Attempt =
             accepted(r#""item_id":"i""#).attempt(AttemptToken(uuid::Uuid::from_u128(1)), Time::UNIX_EPOCH, &Rules::default());
         let item_id = ItemId::new("card").unwrap();
-        Sale { attempt, item_id, pull: Some(place()), before: Holding::default(), retried: false }
+        Sale { attempt, item_id, pull: Some(place()), before: Holding::default(), known_sales: vec![], retried: false }
     }
 
     /// What the state alone decides, of a sellback by pull: item, amount, estimated, reason, waiting, evidence.

@@ -13,7 +13,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Doubt, Sale};
+use super::{Doubt, Sale, SoldCopy};
 use crate::{
     ItemId, Time, UserId,
     answer::InventoryAnswer,
@@ -141,6 +141,9 @@ pub struct SaleEvidence {
     pub last: Option<SaleLook>,
     /// A look after the deadline, beyond any lag, that showed every copy still there.
     pub still_there_at: Option<Time>,
+    /// Of those held before, how many other sellbacks sold before this one was called.
+    #[serde(default)]
+    pub sold_by_others: u32,
     /// The verdict in words.
     pub verdict: String,
 }
@@ -152,7 +155,7 @@ pub struct SaleLook {
     /// Read to its end, for every holder.
     pub good: bool,
     pub count: u32,
-    /// How many of those held before are not there any more.
+    /// How many of those held before are not there any more, beside those that other sellbacks sold.
     pub departed: u32,
 }
 
@@ -186,16 +189,38 @@ pub struct Weighed {
     pub evidence: SaleEvidence,
 }
 
-/// Weighs one look at every holder's inventory, the seller's first. `known` is what the looks before left; `suspicious`: the look
-/// failed to show what it had to show beside the item, so that absence proves nothing.
+/// One look after the call, to be weighed.
+#[derive(Debug, Clone, Copy)]
+pub struct After<'a> {
+    /// Every holder's inventory, the seller's first.
+    pub readings: &'a [(UserId, Reading)],
+    /// It failed to show what it had to show beside the item, so that absence proves nothing.
+    pub suspicious: bool,
+    /// The last sales of the item id, as [`SaleCase::sold`](super::SaleCase::sold) has them.
+    pub sold: &'a [SoldCopy],
+}
+
+impl Sale {
+    /// How many sales of the item id were stored between the look and the door: their copies were there at the look, and left without
+    /// any doing of this one's call. Behind the door there are none.
+    pub fn sold_by_others(&self, sold: &[SoldCopy]) -> u32 {
+        if planted(Bug::SaleLagIgnored) || planted(Bug::OtherSalesForgotten) {
+            return 0;
+        }
+        let since = |sold: &&SoldCopy| sold.may_be_behind(self.before.read_at) && !self.known_sales.contains(&sold.by);
+        sold.iter().filter(since).count() as u32
+    }
+}
+
+/// Weighs one look. `known` is what the looks before left.
 pub fn weigh(
     sale: &Sale,
     known: Option<&SaleEvidence>,
     doubt: (&str, Option<u16>),
-    readings: &[(UserId, Reading)],
-    suspicious: bool,
+    after_call: After<'_>,
     rules: &Rules,
 ) -> Weighed {
+    let After { readings, suspicious, sold } = after_call;
     let deadline = sale.attempt.deadline;
     let window_ends_at = after(deadline, SALE_WINDOW.min(rules.reconcile.window));
     let mut evidence = SaleEvidence {
@@ -208,6 +233,7 @@ pub fn weigh(
         looked: known.map_or(0, |known| known.looked) + 1,
         last: None,
         still_there_at: known.and_then(|known| known.still_there_at),
+        sold_by_others: sale.sold_by_others(sold),
         verdict: String::new(),
     };
     let began = readings.iter().map(|(_, reading)| reading.began).min().unwrap_or_default();
@@ -249,7 +275,7 @@ impl Known<'_> {
 
 fn judge(sale: &Sale, evidence: &mut SaleEvidence, now: &Holding, known: Known<'_>, rules: &Rules) -> SaleVerdict {
     let by_holder = now.departed(&sale.before);
-    let mut departed = by_holder.values().sum();
+    let mut departed = by_holder.values().sum::<u32>().saturating_sub(evidence.sold_by_others);
     if planted(Bug::SalesBySet) && now.count() > 0 {
         departed = 0;
     }
@@ -280,9 +306,9 @@ fn judge(sale: &Sale, evidence: &mut SaleEvidence, now: &Holding, known: Known<'
 
 impl Doubt {
     /// Weighs a look at what this doubt is about.
-    pub fn weigh(&self, readings: &[(UserId, Reading)], suspicious: bool, rules: &Rules) -> Weighed {
+    pub fn weigh(&self, after_call: After<'_>, rules: &Rules) -> Weighed {
         let known = self.evidence.as_deref();
-        let Weighed { verdict, mut evidence } = weigh(&self.sale, known, (&self.why, self.status), readings, suspicious, rules);
+        let Weighed { verdict, mut evidence } = weigh(&self.sale, known, (&self.why, self.status), after_call, rules);
         // No call of ours did anything, so nothing that a look cannot tell was ours.
         let did_nothing = self.busy && !self.sale.retried;
         let still_there = |look: &SaleLook| look.good && look.departed == 0 && look.at >= evidence.window_ends_at;

@@ -8,12 +8,13 @@
 
 mod builder;
 mod holding;
+mod lacks;
 mod ready;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    AttemptToken, Money, OrderId, PartnerId, PullId, PurchaseId, Time,
+    AttemptToken, Money, OrderId, PartnerId, PullId, PurchaseId, SellbackId, Time,
     answer::Answer,
     clock::micros,
     command::SellbackCommand,
@@ -23,8 +24,9 @@ use crate::{
 };
 use builder::Builder;
 
-pub use holding::{Copies, Holding, MOST_COPIES, MOST_HOLDERS, SaleEvidence, SaleLook, SaleVerdict, Weighed, weigh};
-pub use ready::{Listing, MOST_SALES, Readiness, SaleCase, SoldCopy, TRY_AGAIN, is_outrun, lacks_others, list, readiness};
+pub use holding::{After, Copies, Holding, MOST_COPIES, MOST_HOLDERS, SaleEvidence, SaleLook, SaleVerdict, Weighed, weigh};
+pub use lacks::{KnownCopy, MOST_KNOWN, lacks_others};
+pub use ready::{Listing, MOST_SALES, Readiness, SaleCase, SoldCopy, TRY_AGAIN, is_outrun, list, readiness};
 
 /// A command to sell back, and how far it has come.
 pub type Sellback = Order<SellbackCommand, State>;
@@ -57,6 +59,8 @@ pub struct Sale {
     /// Which of the user's pulls is given away; `None` for an item that no purchase of ours drew.
     pub pull: Option<PullPlace>,
     pub before: Holding,
+    /// Sales of the item id that were stored already when the look before was judged, as far as it may be behind them.
+    pub known_sales: Vec<SellbackId>,
     /// An earlier attempt may have sold it: then "Item not found" proves nothing.
     pub retried: bool,
 }

@@ -2,12 +2,12 @@
 //!
 //! The same look gives the price that `min_price` is held against and the copies that are compared after the call.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use super::{Copies, Holding, MOST_HOLDERS, PullPlace, Sellback, holding::LAG};
+use super::{Copies, Holding, KnownCopy, MOST_HOLDERS, PullPlace, Sale, Sellback, holding::LAG, lacks::lacks_copies};
 use crate::{
-    ItemId, Money, OrderId, Time, UserId,
-    answer::{Inventory, InventoryAnswer},
+    ItemId, Money, OrderId, SellbackId, Time, UserId,
+    answer::InventoryAnswer,
     clock::after,
     command::Target,
     evidence::Reading,
@@ -27,20 +27,30 @@ pub struct SaleCase {
     pub under_way: Option<OrderId>,
     /// What of the user's is being sold and not settled.
     pub selling: Vec<ItemId>,
-    /// The last sales of the item id through us, whoever's pull it was: newest first, at most [`MOST_SALES`].
+    /// The last sales of the item id through us, whoever sold it: newest first, at most [`MOST_SALES`].
     pub sold: Vec<SoldCopy>,
+    /// The unsold pulls of the item id, of the user and of the holders who are read: oldest first, at most [`MOST_KNOWN`].
+    pub copies: Vec<KnownCopy>,
 }
 
 /// How many sales of an item id are looked back at.
 pub const MOST_SALES: u32 = 16;
 
-/// A pull that a sellback gave away.
+/// What a sellback sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SoldCopy {
+    pub by: SellbackId,
     pub user_id: UserId,
-    /// As the inventory had it.
+    /// Of the pull that was given away, as the inventory had it.
     pub purchased_at: Option<Time>,
     pub sold_at: Time,
+}
+
+impl SoldCopy {
+    /// Whether a look that began at `read_at` may still show it.
+    pub(super) fn may_be_behind(&self, read_at: Time) -> bool {
+        read_at < after(self.sold_at, LAG)
+    }
 }
 
 /// What may be sold, and at what price.
@@ -50,6 +60,7 @@ pub struct Listing {
     pub pull: Option<PullPlace>,
     pub price: Option<Money>,
     pub before: Holding,
+    pub known_sales: Vec<SellbackId>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -116,6 +127,9 @@ pub fn readiness(sellback: &Sellback, case: &SaleCase, readings: &[(UserId, Read
     if let Some(until) = shows_what_was_sold(case, &before) {
         return wait(WaitCode::ItemBusy, "the inventory may still show another copy that was just sold", until);
     }
+    if lacks_copies(&item_id, &case.copies, readings) {
+        return wait(WaitCode::NotRead, "the inventory does not show every copy that is known", after(now, TRY_AGAIN));
+    }
     let price = held.item.buyback_price;
     // The upstream takes whichever copy it likes; one whose price cannot be read may be the cheapest.
     let least_price = copies.iter().map(|held| held.item.buyback_price).min().flatten();
@@ -127,27 +141,12 @@ pub fn readiness(sellback: &Sellback, case: &SaleCase, readings: &[(UserId, Read
         (Some(_), None) => {
             wait(WaitCode::NotRead, "the inventory does not tell a price to hold min_price against", after(now, TRY_AGAIN))
         }
-        _ => Readiness::Ready(Box::new(Listing { item_id, pull, price, before })),
-    }
-}
-
-/// Whether a look fails to show a pull that it had to show, beside `item` and what else is being sold: then what it does not show may
-/// be there all the same.
-pub fn lacks_others(inventory: &Inventory, pulls: &[Pull], item: &ItemId, selling: &[ItemId]) -> bool {
-    if planted(Bug::SuspiciousIgnored) {
-        return false;
-    }
-    let mut held: BTreeMap<&ItemId, usize> = BTreeMap::new();
-    for pull in pulls.iter().filter(|pull| pull.standing() == Standing::Held) {
-        *held.entry(&pull.item.item_id).or_default() += 1;
-    }
-    held.retain(|id, _| *id != item && !selling.contains(id));
-    for shown in &inventory.items {
-        if let Some(left) = held.get_mut(&shown.item.item_id) {
-            *left = left.saturating_sub(1);
+        _ => {
+            let known = case.sold.iter().filter(|sold| sold.may_be_behind(before.read_at));
+            let known_sales = known.map(|sold| sold.by).collect();
+            Readiness::Ready(Box::new(Listing { item_id, pull, price, before, known_sales }))
         }
     }
-    held.values().any(|left| *left > 0)
 }
 
 /// The pull to give away, and its copy: where dates tell, that of the oldest pull which is shown; else the oldest that may be it, and the
@@ -178,9 +177,9 @@ fn may_be_meant(target: &Target, pull: &Pull) -> bool {
 }
 
 /// Whether a sale of the item was stored between the look that opened a door and the door: asked once the door stands, when no other sale of
-/// it can begin.
-pub fn is_outrun(before: &Holding, case: &SaleCase) -> bool {
-    shows_what_was_sold(case, before).is_some()
+/// it can begin. The pull to give away may be gone, and the price was another copy's.
+pub fn is_outrun(sale: &Sale, case: &SaleCase) -> bool {
+    sale.sold_by_others(&case.sold) > 0
 }
 
 /// Until when this look may be behind a sale of ours: then a copy that it shows could leave without any call to come. A sale whose copy

@@ -60,7 +60,16 @@ fn before(readings: &[(UserId, Reading)]) -> Sale {
     let attempt = sellback.attempt(AttemptToken(Uuid::from_u128(1)), at(CALLED), &Rules::default());
     assert_eq!(attempt.deadline, at(DEADLINE));
     let before = Holding::of(&item("card"), readings, false).expect("a good look");
-    Sale { attempt, item_id: item("card"), pull: None, before, retried: false }
+    Sale { attempt, item_id: item("card"), pull: None, before, known_sales: vec![], retried: false }
+}
+
+/// A look that shows all that it has to, after which no sale is known.
+fn after_call(readings: &[(UserId, Reading)]) -> After<'_> {
+    After { readings, suspicious: false, sold: &[] }
+}
+
+fn sale_by(n: u128, sold_at: u64) -> SoldCopy {
+    SoldCopy { by: OrderId(Uuid::from_u128(n)), user_id: user("anna"), purchased_at: None, sold_at: at(sold_at) }
 }
 
 fn of_anna(copies: &[u64]) -> Vec<(UserId, Reading)> {
@@ -72,7 +81,7 @@ fn verdicts(sale: &Sale, looks: &[Vec<(UserId, Reading)>]) -> Vec<&'static str> 
     let mut known = None;
     let mut all = Vec::new();
     for look in looks {
-        let weighed = weigh(sale, known.as_ref(), ("reset", None), look, false, &Rules::default());
+        let weighed = weigh(sale, known.as_ref(), ("reset", None), after_call(look), &Rules::default());
         all.push(short(&weighed.verdict));
         known = Some(weighed.evidence);
     }
@@ -199,7 +208,8 @@ fn a_bad_look_proves_nothing_and_not_for_ever() {
     }
     let suspicious = |seconds, copies| {
         let look = vec![read("anna", seconds, copies)];
-        short(&weigh(&sale, None, ("reset", None), &look, true, &Rules::default()).verdict)
+        let look = After { suspicious: true, ..after_call(&look) };
+        short(&weigh(&sale, None, ("reset", None), look, &Rules::default()).verdict)
     };
     assert_eq!(suspicious(DEADLINE, vec![]), "wait");
     assert_eq!(suspicious(WINDOW_ENDS, vec![copy(1)]), "wait");
@@ -210,8 +220,9 @@ fn a_bad_look_proves_nothing_and_not_for_ever() {
 fn beside_other_software_nothing_that_left_is_ours() {
     let sale = before(&of_anna(&[1]));
     let rules = Rules { exclusive: false, ..Rules::default() };
-    let verdict =
-        |copies, seconds| short(&weigh(&sale, None, ("reset", None), &[read("anna", seconds, copies)], false, &rules).verdict);
+    let verdict = |copies, seconds| {
+        short(&weigh(&sale, None, ("reset", None), after_call(&[read("anna", seconds, copies)]), &rules).verdict)
+    };
     assert_eq!(verdict(vec![], DEADLINE), "ambiguous");
     assert_eq!(verdict(vec![copy(1)], WINDOW_ENDS), "not sold");
 }
@@ -229,24 +240,51 @@ fn what_was_busy_and_cannot_be_told_apart_was_not_sold_by_this_call() {
         evidence: None,
     };
     let look = |seconds| [read("anna", seconds, vec![copy(0)])];
-    let verdict = |doubt: Doubt, seconds| short(&doubt.weigh(&look(seconds), false, &Rules::default()).verdict);
+    let verdict = |doubt: Doubt, seconds| short(&doubt.weigh(after_call(&look(seconds)), &Rules::default()).verdict);
     assert_eq!(verdict(doubt(false), WINDOW_ENDS - 1), "wait");
     assert_eq!(verdict(doubt(false), WINDOW_ENDS), "not sold");
     assert_eq!(verdict(doubt(true), WINDOW_ENDS), "ambiguous");
 }
 
+/// Whoever finds the row after a crash between door and call knows as much as its owner would have.
+#[test]
+fn what_another_sale_took_between_the_look_and_the_door_was_not_sold_by_this_call() {
+    let sale = before(&of_anna(&[1, 2, 3]));
+    let verdict = |sale: &Sale, sold: &[SoldCopy], seconds, left: &[u64]| {
+        let look = [read("anna", seconds, left.iter().copied().map(copy).collect())];
+        let weighed = weigh(sale, None, ("reset", None), After { sold, ..after_call(&look) }, &Rules::default());
+        (short(&weighed.verdict), weighed.evidence.sold_by_others)
+    };
+    let others = [sale_by(8, CALLED + 2), sale_by(7, CALLED - 59)];
+    assert_eq!(verdict(&sale, &others, DEADLINE, &[3]), ("wait", 2), "theirs may be all that left");
+    assert_eq!(verdict(&sale, &others, WINDOW_ENDS, &[3]), ("not sold", 2));
+    assert_eq!(verdict(&sale, &others, DEADLINE, &[]), ("sold", 2));
+    assert_eq!(verdict(&sale, &others, WINDOW_ENDS, &[1, 2, 3]), ("not sold", 2), "theirs were others");
+    assert_eq!(verdict(&sale, &others[..1], DEADLINE, &[]), ("ambiguous", 1));
+    // What the look was judged beside, or cannot be behind, it has seen.
+    let known = Sale { known_sales: vec![OrderId(Uuid::from_u128(8))], ..sale.clone() };
+    assert_eq!(verdict(&known, &others, DEADLINE, &[3]), ("sold", 1));
+    assert_eq!(verdict(&sale, &[sale_by(7, CALLED - 60)], DEADLINE, &[2, 3]), ("sold", 0));
+
+    let is_outrun = |sale: &Sale, sold: &[SoldCopy]| is_outrun(sale, &SaleCase { sold: sold.to_vec(), ..SaleCase::default() });
+    assert!(is_outrun(&sale, &others) && is_outrun(&known, &others), "then it is not called at all");
+    assert!(!is_outrun(&known, &others[..1]) && !is_outrun(&sale, &[]));
+}
+
 #[test]
 fn evidence_tells_what_it_was_drawn_from() {
     let sale = before(&of_anna(&[1, 2]));
-    let first =
-        weigh(&sale, None, ("reset", Some(502)), &[read("anna", 1200, vec![copy(1), copy(2)])], false, &Rules::default());
-    assert_eq!(first.evidence.still_there_at, Some(at(1200)));
-    let known = Some(&first.evidence);
-    let SaleEvidence { doubt, status, begun_at, deadline, window_ends_at, before, looked, last, still_there_at, verdict } =
-        weigh(&sale, known, ("reset", Some(502)), &[read("anna", 1300, vec![copy(2)])], false, &Rules::default()).evidence;
+    let weighed = |known, look: &[(UserId, Reading)]| {
+        weigh(&sale, known, ("reset", Some(502)), after_call(look), &Rules::default()).evidence
+    };
+    let first = weighed(None, &[read("anna", 1200, vec![copy(1), copy(2)])]);
+    assert_eq!(first.still_there_at, Some(at(1200)));
+    let second = weighed(Some(&first), &[read("anna", 1300, vec![copy(2)])]);
+    let SaleEvidence { doubt, status, begun_at, deadline, window_ends_at, before, .. } = second;
+    let SaleEvidence { looked, last, still_there_at, sold_by_others, verdict, .. } = second;
     assert_eq!((doubt.as_str(), status, looked), ("reset", Some(502), 2));
     assert_eq!((begun_at, deadline, window_ends_at), (at(CALLED), at(DEADLINE), at(WINDOW_ENDS)));
-    assert_eq!((before, still_there_at), (sale.before, Some(at(1200))));
+    assert_eq!((before, still_there_at, sold_by_others), (sale.before, Some(at(1200)), 0));
     assert_eq!(last, Some(SaleLook { at: at(1300), good: true, count: 1, departed: 1 }));
     assert_eq!(verdict, "it left the inventory long after the call");
 }

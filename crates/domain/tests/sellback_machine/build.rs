@@ -68,6 +68,7 @@ pub fn sale(sellback: &Sellback, number: u128, now: Time) -> Box<Sale> {
         item_id: item(),
         pull: Some(place()),
         before: Holding { read_at: now, copies: vec![copy], partial: false },
+        known_sales: vec![],
         retried: false,
     })
 }

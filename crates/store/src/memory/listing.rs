@@ -8,10 +8,10 @@ use std::{
 use clawback_domain::{
     ItemId, OrderId, PartnerId, PurchaseId, RequestId, Time, UserId,
     command::Target,
-    item::Pull,
+    item::{Pull, Sight},
     order::AnyOrder,
     purchase::Purchase,
-    sellback::{MOST_HOLDERS, MOST_SALES, SaleCase, SoldCopy},
+    sellback::{KnownCopy, MOST_HOLDERS, MOST_KNOWN, MOST_SALES, SaleCase, SoldCopy},
     timeline::Entry,
 };
 use uuid::Uuid;
@@ -177,24 +177,48 @@ impl Shelf {
         let held = |pull: &&Pull| pull.partner == *partner && pull.item.item_id == item;
         let users: BTreeSet<_> =
             self.pulls.values().filter(held).map(|pull| &pull.user_id).filter(|other| *other != user).collect();
-        let holders = users.into_iter().take(MOST_HOLDERS as usize + 1).cloned().collect();
+        let holders: Vec<_> = users.into_iter().take(MOST_HOLDERS as usize + 1).cloned().collect();
         let open = self.open.get(&(partner.clone(), user.clone())).into_iter().flatten();
         let selling = open.filter_map(|(_, id)| selling(&self.orders[id]).cloned()).collect();
         let sold = self.last_sales(partner, &item);
-        SaleCase { holders, under_way: self.seller(partner, &item), selling, pulls, sold }
+        let copies = self.unsold(partner, holders.iter().take(MOST_HOLDERS as usize).chain([user]), &item);
+        SaleCase { holders, under_way: self.seller(partner, &item), selling, pulls, sold, copies }
     }
 
     /// Newest first.
     fn last_sales(&self, partner: &PartnerId, item: &ItemId) -> Vec<SoldCopy> {
-        let pulls = self.pulls.values().filter(|pull| pull.partner == *partner && pull.item.item_id == *item);
-        let mut sales: Vec<_> = pulls.filter_map(|pull| Some((pull.sale?.at, pull))).collect();
-        sales.sort_by_key(|(sold_at, pull)| std::cmp::Reverse((*sold_at, pull.purchase, pull.position)));
-        let copy = |(sold_at, pull): (Time, &Pull)| SoldCopy {
-            user_id: pull.user_id.clone(),
-            purchased_at: pull.sight.purchased_at,
-            sold_at,
+        let sold =
+            |order: &AnyOrder| order.sellback().is_some_and(|row| row.state.sold().is_some_and(|sold| sold.item_id == *item));
+        let mut sales: Vec<_> = self.orders.values().filter(|order| order.partner() == partner && sold(order)).collect();
+        sales.sort_by_key(|order| std::cmp::Reverse((order.updated_at(), order.id())));
+        let copy = |order: &AnyOrder| {
+            let given = self
+                .pulls
+                .values()
+                .find(|pull| pull.item.item_id == *item && pull.sale.is_some_and(|sale| sale.by == order.id()));
+            SoldCopy {
+                by: order.id(),
+                user_id: order.user_id().clone(),
+                purchased_at: given.and_then(|pull| pull.sight.purchased_at),
+                sold_at: order.updated_at(),
+            }
         };
         sales.into_iter().take(MOST_SALES as usize).map(copy).collect()
+    }
+
+    /// Oldest first.
+    fn unsold<'a>(&self, partner: &PartnerId, users: impl Iterator<Item = &'a UserId>, item: &ItemId) -> Vec<KnownCopy> {
+        let of_users = users.flat_map(|user| self.drawn.get(&(partner.clone(), user.clone())).into_iter().flatten());
+        let mut places: Vec<_> = of_users.collect();
+        places.sort_unstable();
+        let pulls = places.into_iter().map(|(_, purchase, position)| &self.pulls[&(*purchase, *position)]);
+        let unsold = pulls.filter(|pull| pull.item.item_id == *item && pull.sale.is_none()).take(MOST_KNOWN);
+        let copy = |pull: &Pull| {
+            let Sight { looked_at, seen_at, missing_since, purchased_at, .. } = pull.sight;
+            let sight = Sight { looked_at, seen_at, missing_since, purchased_at, ..Sight::default() };
+            KnownCopy { user_id: pull.user_id.clone(), created_at: pull.created_at, sight }
+        };
+        unsold.map(copy).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &AnyOrder> {

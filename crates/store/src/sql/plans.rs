@@ -59,9 +59,12 @@ async fn what_bears_on_a_sale_is_found_by_indexes_on_sqlite() {
     let (_folder, db) = empty().await;
     let (partner, user) = (PartnerId::new("acme").expect("a partner"), UserId::new("user").expect("a user"));
     let item = ItemId::new("item").expect("an item");
+    let sale = (uuid::Uuid::nil(), "user".to_owned(), clawback_domain::Time::UNIX_EPOCH);
     let questions = [
         ("pulls USING COVERING INDEX pulls_of_item", sales::holding(&partner, &user, &item).build(DbBackend::Sqlite)),
-        ("pulls USING INDEX pulls_of_item", sales::latest(&partner, &item).build(DbBackend::Sqlite)),
+        ("orders USING INDEX orders_sold", sales::latest(&partner, &item).build(DbBackend::Sqlite)),
+        ("pulls USING INDEX pulls_of_item", sales::given_away(&partner, &item, &[sale]).build(DbBackend::Sqlite)),
+        ("pulls USING INDEX pulls_of_item", sales::unsold(&partner, [&user].into_iter(), &item).build(DbBackend::Sqlite)),
         ("orders USING INDEX orders_open_of_user", sales::unsettled(&partner, &user).build(DbBackend::Sqlite)),
         ("orders USING INDEX orders_selling", sales::seller(&partner, &item).build(DbBackend::Sqlite)),
     ];

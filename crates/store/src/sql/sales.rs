@@ -1,10 +1,12 @@
 //! What bears on a sale.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clawback_domain::{
     ItemId, OrderId, PartnerId, Time, UserId,
     command::Target,
-    item::Pull,
-    sellback::{MOST_HOLDERS, MOST_SALES, SaleCase, SoldCopy},
+    item::{Pull, Sight},
+    sellback::{KnownCopy, MOST_HOLDERS, MOST_KNOWN, MOST_SALES, SaleCase, SoldCopy},
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, TransactionTrait,
@@ -34,13 +36,17 @@ impl Sql {
         let pulls = all(pulls_of_user(partner, user).filter(wanted(target)).all(&tx).await)?;
         let case = match item(target, &pulls) {
             None => SaleCase { pulls, ..SaleCase::default() },
-            Some(item) => SaleCase {
-                holders: holders(&tx, partner, user, &item).await?,
-                under_way: under_way(&tx, partner, &item).await?,
-                selling: selling(&tx, partner, user).await?,
-                sold: last_sales(&tx, partner, &item).await?,
-                pulls,
-            },
+            Some(item) => {
+                let holders = holders(&tx, partner, user, &item).await?;
+                SaleCase {
+                    under_way: under_way(&tx, partner, &item).await?,
+                    selling: selling(&tx, partner, user).await?,
+                    sold: last_sales(&tx, partner, &item).await?,
+                    copies: copies(&tx, partner, holders.iter().take(MOST_HOLDERS as usize).chain([user]), &item).await?,
+                    holders,
+                    pulls,
+                }
+            }
         };
         tx.rollback().await.map_err(reading)?;
         Ok(case)
@@ -80,11 +86,34 @@ async fn selling(db: &impl ConnectionTrait, partner: &PartnerId, user: &UserId) 
     items.await.map_err(reading)?.iter().map(|item| id("item_id", item)).collect()
 }
 
+/// The sales first, then when the pulls that they gave away were bought.
 async fn last_sales(db: &impl ConnectionTrait, partner: &PartnerId, item: &ItemId) -> Result<Vec<SoldCopy>, StoreError> {
-    let sales = latest(partner, item).into_tuple::<(String, Option<Time>, Time)>().all(db);
-    let copy =
-        |(user, purchased_at, sold_at): (String, _, _)| Ok(SoldCopy { user_id: id("user_id", &user)?, purchased_at, sold_at });
-    sales.await.map_err(reading)?.into_iter().map(copy).collect()
+    let sales = latest(partner, item).into_tuple::<(Uuid, String, Time)>().all(db).await.map_err(reading)?;
+    if sales.is_empty() {
+        return Ok(Vec::new());
+    }
+    let given = given_away(partner, item, &sales).into_tuple::<(Uuid, Option<Time>)>().all(db).await.map_err(reading)?;
+    let given: BTreeMap<_, _> = given.into_iter().collect();
+    let copy = |(by, user, sold_at): (Uuid, String, Time)| {
+        let purchased_at = given.get(&by).copied().flatten();
+        Ok(SoldCopy { by: OrderId(by), user_id: id("user_id", &user)?, purchased_at, sold_at })
+    };
+    sales.into_iter().map(copy).collect()
+}
+
+async fn copies<'a>(
+    db: &impl ConnectionTrait,
+    partner: &PartnerId,
+    users: impl Iterator<Item = &'a UserId>,
+    item: &ItemId,
+) -> Result<Vec<KnownCopy>, StoreError> {
+    type Row = (String, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>);
+    let rows = unsold(partner, users, item).into_tuple::<Row>().all(db).await.map_err(reading)?;
+    let copy = |(user, created_at, looked_at, seen_at, missing_since, purchased_at): Row| {
+        let sight = Sight { looked_at, seen_at, missing_since, purchased_at, ..Sight::default() };
+        Ok(KnownCopy { user_id: id("user_id", &user)?, created_at, sight })
+    };
+    rows.into_iter().map(copy).collect()
 }
 
 /// Other users who drew the item. Also those who sold it: of several copies the upstream may have taken another's.
@@ -101,19 +130,46 @@ pub fn holding(partner: &PartnerId, user: &UserId, item: &ItemId) -> Select<pull
         .limit(u64::from(MOST_HOLDERS) + 1)
 }
 
-/// The pulls of the item that were sold, newest first.
-pub fn latest(partner: &PartnerId, item: &ItemId) -> Select<pulls::Entity> {
+/// The sellbacks that sold the item, newest first.
+pub fn latest(partner: &PartnerId, item: &ItemId) -> Select<orders::Entity> {
+    use orders::Column as C;
+    orders::Entity::find()
+        .select_only()
+        .columns([C::Id, C::UserId, C::SoldAt])
+        .filter(C::Partner.eq(partner.as_str()))
+        .filter(C::SoldItem.eq(item.as_str()))
+        .order_by_desc(C::SoldAt)
+        .order_by_desc(C::Id)
+        .limit(u64::from(MOST_SALES))
+}
+
+/// What these sales gave away: a pull is its seller's.
+pub fn given_away(partner: &PartnerId, item: &ItemId, sales: &[(Uuid, String, Time)]) -> Select<pulls::Entity> {
+    use pulls::Column as C;
+    let users: BTreeSet<_> = sales.iter().map(|(_, user, _)| user.as_str()).collect();
+    pulls::Entity::find()
+        .select_only()
+        .columns([C::SoldBy, C::PurchasedAt])
+        .filter(C::Partner.eq(partner.as_str()))
+        .filter(C::ItemId.eq(item.as_str()))
+        .filter(C::UserId.is_in(users))
+        .filter(C::SoldBy.is_in(sales.iter().map(|(by, ..)| *by)))
+}
+
+/// Pulls of the item that nobody has given away, oldest first.
+pub fn unsold<'a>(partner: &PartnerId, users: impl Iterator<Item = &'a UserId>, item: &ItemId) -> Select<pulls::Entity> {
     use pulls::Column as C;
     pulls::Entity::find()
         .select_only()
-        .columns([C::UserId, C::PurchasedAt, C::SoldAt])
+        .columns([C::UserId, C::CreatedAt, C::LookedAt, C::SeenAt, C::MissingSince, C::PurchasedAt])
         .filter(C::Partner.eq(partner.as_str()))
         .filter(C::ItemId.eq(item.as_str()))
-        .filter(C::SoldAt.is_not_null())
-        .order_by_desc(C::SoldAt)
-        .order_by_desc(C::Purchase)
-        .order_by_desc(C::Position)
-        .limit(u64::from(MOST_SALES))
+        .filter(C::UserId.is_in(users.map(UserId::as_str)))
+        .filter(C::SoldBy.is_null())
+        .order_by_asc(C::CreatedAt)
+        .order_by_asc(C::Purchase)
+        .order_by_asc(C::Position)
+        .limit(MOST_KNOWN as u64)
 }
 
 /// Items of the user whose sale is not settled, oldest sellback first.

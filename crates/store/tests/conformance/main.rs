@@ -328,6 +328,8 @@ suite! {
         a_sale_case_tells_who_else_may_hold_the_item,
         a_sale_case_of_a_pull_is_that_pulls_and_of_its_item,
         a_sale_case_tells_the_last_sales_newest_first,
+        every_sale_of_an_item_leaves_a_trace,
+        a_sale_case_tells_the_copies_that_a_look_has_to_show,
     }
     schema {
         migrating_again_changes_nothing,

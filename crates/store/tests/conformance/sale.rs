@@ -48,6 +48,7 @@ pub fn sale(row: &Sellback, pull: Option<PullPlace>, now: Time) -> Sale {
         item_id,
         pull,
         before: Holding { read_at: now, copies, partial: false },
+        known_sales: vec![],
         retried: false,
     }
 }

@@ -3,9 +3,9 @@
 use clawback_domain::{
     PartnerId, UserId,
     change::{Change, Insertion},
-    command::Target,
+    command::{SellbackCommand, Target},
     evidence::Sightings,
-    item::{Pull, PullSale, Shown},
+    item::{Pull, PullSale, Shown, Sight},
     sellback::{Happened, MOST_HOLDERS, MOST_SALES, PullPlace, SaleCase, SaleVerdict, Sellback, SoldCopy},
 };
 use clawback_store::{Applied, StoreError};
@@ -257,9 +257,9 @@ struct SellbackOf {
 }
 
 impl SellbackOf {
-    fn command(&self) -> clawback_domain::command::SellbackCommand {
+    fn command(&self) -> SellbackCommand {
         let command = sale_command(&format!("by {}", self.name), "item-0");
-        clawback_domain::command::SellbackCommand { user_id: user(self.name), ..command }
+        SellbackCommand { user_id: user(self.name), ..command }
     }
 }
 
@@ -291,12 +291,74 @@ pub async fn a_sale_case_tells_the_last_sales_newest_first(store: Stage) {
             let pulls = vec![(pulls[0].purchase, pulls[0].position, Some(shown))];
             store.record_look(Sightings { partner: acme(), user_id: user("user-1"), at: at(n), pulls }).await.unwrap();
         }
-        sell(&store, &format!("s-{n}"), place(&pulls[0]), 100 + n).await;
+        let by = sell(&store, &format!("s-{n}"), place(&pulls[0]), 100 + n).await.id;
         let purchased_at = (n % 2 == 0).then(|| at(n));
-        expected.push(SoldCopy { user_id: user("user-1"), purchased_at, sold_at: at(100 + n) });
+        expected.push(SoldCopy { by, user_id: user("user-1"), purchased_at, sold_at: at(100 + n) });
     }
     expected.reverse();
     expected.truncate(MOST_SALES as usize);
     assert_eq!(case(&store, "user-2", "item-0").await.sold, expected, "whoever asks");
     assert_eq!(case(&store, "user-1", "item-1").await.sold, []);
+}
+
+/// Of an item that no purchase drew, by the pull's id, and of a pull that another had given away.
+pub async fn every_sale_of_an_item_leaves_a_trace(store: Stage) {
+    let pulls = drawn(&store, "r-1", 0).await;
+    let shown = Some(Shown { purchased_at: Some(at(-7)), ..Shown::default() });
+    let sights = vec![(pulls[0].purchase, pulls[0].position, shown)];
+    store.record_look(Sightings { partner: acme(), user_id: user("user-1"), at: at(0), pulls: sights }).await.unwrap();
+    let given = sell(&store, "first", place(&pulls[0]), 1).await;
+    let again = sell(&store, "again", place(&pulls[0]), 2).await;
+    let bare = selling(&*store, acme(), "bare", "item-0", at(3)).await;
+    assert_eq!(case(&store, "user-1", "item-0").await.sold.len(), 2, "it is not sold yet");
+    moved(&*store, told(&bare, sold_for(1), at(3))).await;
+    let failed = selling(&*store, acme(), "failed", "item-0", at(4)).await;
+    moved(&*store, told(&failed, not_found(), at(4))).await;
+    let by_pull = SellbackCommand { target: Target::Pull(pulls[1].id), ..sale_command("by its pull", "item-0") };
+    let by_pull = Sellback::accept(acme(), by_pull, at(5), trace());
+    let mut offer = sale(&by_pull, Some(place(&pulls[1])), at(5));
+    offer.item_id = pulls[1].item.item_id.clone();
+    let by_pull = keep(&*store, Insertion::of(by_pull)).await;
+    let by_pull = moved(&*store, sale_then(&by_pull, Happened::Initiated(Box::new(offer)), at(5))).await;
+    moved(&*store, told(&by_pull, sold_for(1), at(6))).await;
+    selling(&*store, beta(), "another partner's", "item-0", at(7)).await;
+
+    let sold = case(&store, "user-9", "item-0").await.sold;
+    let traces: Vec<_> = sold.iter().map(|copy| (copy.by, copy.purchased_at, copy.sold_at)).collect();
+    assert_eq!(traces, [(bare.id, None, at(3)), (again.id, None, at(2)), (given.id, Some(at(-7)), at(1))]);
+    let other = case(&store, "user-9", pulls[1].item.item_id.as_str()).await.sold;
+    assert_eq!(other.iter().map(|copy| (copy.by, copy.sold_at)).collect::<Vec<_>>(), [(by_pull.id, at(6))]);
+}
+
+pub async fn a_sale_case_tells_the_copies_that_a_look_has_to_show(store: Stage) {
+    let names = ["zoe", "user-1", "bob", "ann", "cleo", "dan"];
+    let pulls = hold(&store, names.map(str::to_owned)).await;
+    let seen = Shown { purchased_at: Some(at(-7)), ..Shown::default() };
+    for (seconds, shown) in [(1, Some(seen)), (2, None)] {
+        let pulls = vec![(pulls[3].purchase, pulls[3].position, shown)];
+        store.record_look(Sightings { partner: acme(), user_id: user("ann"), at: at(seconds), pulls }).await.unwrap();
+    }
+    let sight = Sight {
+        looked_at: Some(at(2)),
+        seen_at: Some(at(1)),
+        missing_since: Some(at(2)),
+        purchased_at: Some(at(-7)),
+        ..Sight::default()
+    };
+    let bobs = Sellback::accept(acme(), SellbackOf { name: "bob" }.command(), at(1), trace());
+    let bobs = keep(&*store, offered(bobs, Some(place(&pulls[2])))).await;
+    let copies = async || {
+        let copies = case(&store, "user-1", "item-0").await.copies;
+        let mut copies: Vec<_> =
+            copies.into_iter().map(|copy| (copy.user_id.to_string(), copy.created_at, copy.sight)).collect();
+        copies.sort_unstable_by_key(|(name, ..)| name.clone());
+        copies
+    };
+    let unseen = |name: &str| (name.to_owned(), at(0), Sight::default());
+    let anns = ("ann".to_owned(), at(0), sight);
+    let before = [anns.clone(), unseen("bob"), unseen("cleo"), unseen("dan"), unseen("user-1")];
+    assert_eq!(copies().await, before, "of those who are read");
+    moved(&*store, told(&bobs, sold_for(1), at(2))).await;
+    assert_eq!(copies().await, [anns, unseen("cleo"), unseen("dan"), unseen("user-1")], "what was given away is not held");
+    assert_eq!(case(&store, "user-1", "item-1").await.copies, []);
 }

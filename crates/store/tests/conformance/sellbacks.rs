@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clawback_domain::{
-    AttemptToken, ItemId, Money, PullId, PurchaseId,
+    AttemptToken, ItemId, Money, OrderId, PullId, PurchaseId,
     answer::Answer,
     change::Insertion,
     command::{Target, parse_sellback},
@@ -51,7 +51,8 @@ fn holding(partial: bool) -> Holding {
 fn whole_sale(row: &Sellback) -> Sale {
     let pull = PullPlace { purchase: PurchaseId(Uuid::max()), position: u32::MAX >> 1 };
     let item_id = ItemId::new("界".repeat(256)).unwrap();
-    Sale { item_id, before: holding(true), retried: true, ..sale(row, Some(pull), at(2)) }
+    let known_sales = vec![OrderId(Uuid::max()), row.id];
+    Sale { item_id, before: holding(true), known_sales, retried: true, ..sale(row, Some(pull), at(2)) }
 }
 
 fn whole_evidence() -> SaleEvidence {
@@ -65,6 +66,7 @@ fn whole_evidence() -> SaleEvidence {
         looked: 7,
         last: Some(SaleLook { at: at(4), good: true, count: 3, departed: 1 }),
         still_there_at: Some(at(5)),
+        sold_by_others: u32::MAX,
         verdict: TEXT.into(),
     }
 }

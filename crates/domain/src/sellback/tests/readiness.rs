@@ -1,7 +1,7 @@
 //! What the look just before the call allows.
 
 use super::*;
-use crate::{command::SellbackCommand, trace::TraceContext};
+use crate::{command::SellbackCommand, item::Expiry, trace::TraceContext};
 
 const NOW: u64 = 5000;
 
@@ -186,6 +186,7 @@ fn another_sale_of_the_item_comes_first_and_its_own_does_not_stand_in_its_way() 
 #[test]
 fn a_look_that_may_be_behind_the_last_sale_is_not_used() {
     let sold = |name: &str, bought: u64, sold_at: u64| SoldCopy {
+        by: OrderId(Uuid::from_u128(sold_at.into())),
         user_id: user(name),
         purchased_at: (bought > 0).then(|| at(bought)),
         sold_at: at(sold_at),
@@ -198,7 +199,8 @@ fn a_look_that_may_be_behind_the_last_sale_is_not_used() {
     assert_eq!(waits(&tries(vec![sold("anna", 0, NOW - 10)], &[9])).0, WaitCode::ItemBusy);
     assert_eq!(waits(&tries(vec![sold("anna", 7, NOW - 10)], &[0])).0, WaitCode::ItemBusy);
     listing(tries(vec![sold("anna", 7, NOW - 60)], &[7, 9]));
-    listing(tries(vec![sold("anna", 7, NOW - 1)], &[9]));
+    let seen = listing(tries(vec![sold("anna", 7, NOW - 1), sold("ben", 7, NOW - 60)], &[9]));
+    assert_eq!(seen.known_sales, [OrderId(Uuid::from_u128((NOW - 1).into()))], "it is not one that came since");
     listing(tries(vec![sold("ben", 7, NOW - 1)], &[7]));
     let many = (0..u64::from(MOST_SALES)).map(|n| sold("cleo", 7, NOW - 1 - n)).collect();
     assert_eq!(waits(&tries(many, &[9])), (WaitCode::ItemBusy, at(NOW - 16 + 60)), "there may be more than are told");
@@ -228,4 +230,43 @@ fn a_look_that_lacks_other_pulls_is_suspicious() {
         pull
     };
     assert!(!lacks_others(&shows(&[]), &[pull(1, 7), gone(other("b", 4))], &item("card"), &[]));
+    let missing = |mut pull: Pull| {
+        pull.sight.missing_since = Some(at(200));
+        pull
+    };
+    assert!(lacks_others(&shows(&[]), &[missing(other("b", 4))], &item("card"), &[]), "one look that lacked it proves nothing");
+}
+
+/// The upstream may take just the copy that the look does not show, and nobody would see it leave.
+#[test]
+fn a_look_that_lacks_a_known_copy_is_not_used() {
+    const SEEN: Sight = Sight { seen_at: Some(Time::UNIX_EPOCH), ..NEW };
+    const NEW: Sight =
+        Sight { looked_at: None, seen_at: None, missing_since: None, purchased_at: None, expiry: Expiry::NotRead, price: None };
+    let known = |name: &str, created: u64, sight: Sight| KnownCopy { user_id: user(name), created_at: at(created), sight };
+    let dated = |name: &str, bought: u64| known(name, 1, Sight { purchased_at: Some(at(bought)), ..SEEN });
+    let tries = |copies: Vec<KnownCopy>, anna: &[u64], ben: &[u64]| {
+        let shows = |name, dates: &[u64]| read(name, NOW, dates.iter().copied().map(copy).collect());
+        let case = SaleCase { holders: vec![user("ben")], copies, ..SaleCase::default() };
+        readiness(&by_item(), &case, &[shows("anna", anna), shows("ben", ben)], at(NOW))
+    };
+    let lacks = |copies: Vec<KnownCopy>, anna: &[u64], ben: &[u64]| match tries(copies, anna, ben) {
+        Readiness::Ready(_) => false,
+        other => waits(&other) == (WaitCode::NotRead, after(at(NOW), TRY_AGAIN)),
+    };
+    assert!(!lacks(vec![dated("anna", 7), dated("ben", 9)], &[7], &[9]));
+    assert!(lacks(vec![dated("anna", 7), dated("ben", 9)], &[7], &[]));
+    assert!(lacks(vec![dated("ben", 9)], &[7], &[8]), "that is another");
+    assert!(lacks(vec![dated("ben", 9), dated("ben", 9)], &[7], &[9]), "there are two");
+    assert!(!lacks(vec![dated("ben", 9), dated("ben", 8)], &[7], &[0, 8]), "one without a date may be it");
+    assert!(lacks(vec![dated("ben", 9), known("ben", 1, SEEN)], &[7], &[9]));
+    assert!(lacks(vec![known("ben", 1, SEEN), dated("ben", 9)], &[7], &[9]), "in whichever order");
+    assert!(!lacks(vec![known("ben", 1, SEEN), dated("ben", 9)], &[7], &[9, 5]));
+    assert!(!lacks(vec![dated("cleo", 9)], &[7], &[]), "nobody looked there");
+
+    let missing = |looked: u64| Sight { missing_since: Some(at(200)), looked_at: Some(at(looked)), ..SEEN };
+    assert!(lacks(vec![known("ben", 1, missing(319))], &[7], &[]), "one look alone proves nothing");
+    assert!(!lacks(vec![known("ben", 1, missing(320))], &[7], &[]), "it is gone");
+    assert!(lacks(vec![known("ben", NOW - 59, NEW)], &[7], &[]), "the look may be behind its purchase");
+    assert!(!lacks(vec![known("ben", NOW - 60, NEW)], &[7], &[]), "nobody has ever seen it");
 }

@@ -11,6 +11,8 @@ struct World {
     ours: Option<(usize, u64)>,
     /// Copies that another hand took, and when. None where the account is exclusive.
     others: Vec<(usize, u64)>,
+    /// Copies that other sellbacks sold after the look and before the door.
+    sold_before: Vec<usize>,
     /// Copies that came after the call: by holder, when, and with a date or without.
     arrivals: Vec<(usize, u64, bool)>,
     /// When looks begin, by how much each is behind, and whether it cannot be read or shows nothing it should.
@@ -34,25 +36,29 @@ fn worlds(exclusive: bool) -> impl Strategy<Value = World> {
     let times = || CALLED..WINDOW_ENDS;
     let ours = prop::option::of((0..6usize, CALLED..=WINDOW_ENDS - LAG));
     let others = prop::collection::vec((0..6usize, times()), if exclusive { 0..1 } else { 0..3 });
+    let sold_before = prop::collection::btree_set(0..6usize, 0..3);
     let arrivals = prop::collection::vec((0..3usize, times(), any::<bool>()), 0..4);
     let fault = prop_oneof![6 => Just(Fault::None), 1 => Just(Fault::Unreadable), 1 => Just(Fault::Suspicious)];
     let looks = prop::collection::vec((CALLED..WINDOW_ENDS + 700, 0..=LAG, fault), 1..8);
-    (copies, ours, others, arrivals, looks).prop_map(|(mut held, ours, others, arrivals, looks)| {
+    (copies, ours, others, sold_before, arrivals, looks).prop_map(|(mut held, ours, others, sold_before, arrivals, looks)| {
         // The seller holds one, or nothing would have been called.
         held[0].0 = 0;
         let count = held.len();
         let ours = ours.map(|(copy, when)| (copy % count, when));
         let taken = ours.map(|(copy, _)| copy);
         let others = others.into_iter().map(|(copy, when)| (copy % count, when));
-        let others = others.filter(|(copy, _)| Some(*copy) != taken).collect();
-        World { held, ours, others, arrivals, looks }
+        let others: Vec<_> = others.filter(|(copy, _)| Some(*copy) != taken).collect();
+        let is_left = |copy: &usize| *copy < count && Some(*copy) != taken && others.iter().all(|(other, _)| other != copy);
+        let sold_before = sold_before.into_iter().filter(is_left).collect();
+        World { held, ours, others, sold_before, arrivals, looks }
     })
 }
 
 impl World {
     /// What `holder` has at this second.
     fn of(&self, holder: usize, second: u64) -> Vec<HeldItem> {
-        let gone = |copy: usize| self.ours.iter().chain(&self.others).any(|(taken, when)| *taken == copy && *when <= second);
+        let taken = || self.ours.iter().chain(&self.others).copied().chain(self.sold_before.iter().map(|copy| (*copy, CALLED)));
+        let gone = |copy: usize| taken().any(|(taken, when)| taken == copy && when <= second);
         let mut items = Vec::new();
         for (copy, (_, date)) in self.held.iter().enumerate().filter(|(copy, (owner, _))| *owner == holder && !gone(*copy)) {
             items.push(super::copy_of("card", *date, Some(copy as i64)));
@@ -61,6 +67,11 @@ impl World {
             items.push(super::copy(if *dated { *when } else { 0 }));
         }
         items
+    }
+
+    /// As the store has them, whose ever pulls they gave away.
+    fn sold(&self) -> Vec<SoldCopy> {
+        self.sold_before.iter().map(|copy| sale_by(*copy as u128, CALLED)).collect()
     }
 
     fn look(&self, began: u64, behind: u64, fault: Fault) -> Vec<(UserId, Reading)> {
@@ -85,7 +96,8 @@ impl World {
         let mut looks = self.looks.clone();
         looks.sort_by_key(|look| look.0);
         for (began, behind, fault) in looks {
-            let weighed = doubt.weigh(&self.look(began, behind, fault), fault == Fault::Suspicious, rules);
+            let (readings, suspicious) = (self.look(began, behind, fault), fault == Fault::Suspicious);
+            let weighed = doubt.weigh(After { readings: &readings, suspicious, sold: &self.sold() }, rules);
             if !matches!(weighed.verdict, SaleVerdict::Wait(_)) {
                 return weighed.verdict;
             }
@@ -133,11 +145,21 @@ proptest! {
 /// The worlds above are not so doubtful that nothing is ever said of them.
 #[test]
 fn plain_worlds_are_settled() {
-    let plain =
-        World { held: vec![(0, 1), (1, 2)], ours: None, others: vec![], arrivals: vec![(0, 1100, true)], looks: vec![] };
+    let plain = World {
+        held: vec![(0, 1), (1, 2)],
+        ours: None,
+        others: vec![],
+        sold_before: vec![],
+        arrivals: vec![(0, 1100, true)],
+        looks: vec![],
+    };
     let looks = |times: &[u64]| times.iter().map(|time| (*time, 0, Fault::None)).collect::<Vec<_>>();
     let still = World { looks: looks(&[1050, 1200, WINDOW_ENDS]), ..plain.clone() };
     assert_eq!(still.settle(false, &Rules::default()), SaleVerdict::NotSold);
-    let sold = World { ours: Some((0, 1001)), looks: looks(&[1050]), ..plain };
+    let sold = World { ours: Some((0, 1001)), looks: looks(&[1050]), ..plain.clone() };
     assert_eq!(sold.settle(false, &Rules::default()), SaleVerdict::Sold);
+    let outrun = World { sold_before: vec![0], ..still };
+    assert_eq!(outrun.settle(false, &Rules::default()), SaleVerdict::NotSold);
+    let both = World { sold_before: vec![0], ours: Some((1, 1001)), looks: looks(&[1050, 1060]), ..plain };
+    assert_eq!(both.settle(false, &Rules::default()), SaleVerdict::Sold);
 }

@@ -47,6 +47,8 @@ pub struct Model {
     pub session_id: Option<String>,
     pub selling: Option<String>,
     pub detail: Option<String>,
+    pub sold_item: Option<String>,
+    pub sold_at: Option<ChronoDateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

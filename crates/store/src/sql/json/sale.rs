@@ -1,7 +1,7 @@
 //! What a sellback's state carries.
 
 use clawback_domain::{
-    ItemId, Money, PurchaseId, Time,
+    ItemId, Money, PurchaseId, SellbackId, Time,
     order::StateName,
     reason::{Failure, ReviewCode, WaitCode},
     sellback::{Doubt, Holding, PullPlace, Review, Sale, SaleEvidence, Sold, State},
@@ -18,6 +18,8 @@ pub struct SaleColumns<'a> {
     pub waiting: Option<WaitCode>,
     /// The item id whose sale is not settled.
     pub selling: Option<&'a ItemId>,
+    /// The item id that was sold.
+    pub sold: Option<&'a ItemId>,
     pub detail: Option<String>,
 }
 
@@ -37,7 +39,8 @@ pub fn sale_columns(state: &State) -> Result<SaleColumns<'_>, sqlx::Error> {
         }
     };
     let waiting = state.waiting().map(|waiting| waiting.code);
-    Ok(SaleColumns { name: state.name(), waiting, selling: state.sale().map(|sale| &sale.item_id), detail })
+    let (selling, sold) = (state.sale().map(|sale| &sale.item_id), state.sold().map(|sold| &sold.item_id));
+    Ok(SaleColumns { name: state.name(), waiting, selling, sold, detail })
 }
 
 /// The state that a row's columns tell of.
@@ -101,6 +104,8 @@ struct SaleRow {
     item_id: ItemId,
     pull: Option<PlaceRow>,
     before: Holding,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    known_sales: Vec<SellbackId>,
     retried: bool,
 }
 
@@ -111,14 +116,15 @@ impl From<&Sale> for SaleRow {
             item_id: sale.item_id.clone(),
             pull: sale.pull.map(PlaceRow::from),
             before: sale.before.clone(),
+            known_sales: sale.known_sales.clone(),
             retried: sale.retried,
         }
     }
 }
 
 impl From<SaleRow> for Sale {
-    fn from(SaleRow { attempt, item_id, pull, before, retried }: SaleRow) -> Self {
-        Self { attempt: attempt.into(), item_id, pull: pull.map(PullPlace::from), before, retried }
+    fn from(SaleRow { attempt, item_id, pull, before, known_sales, retried }: SaleRow) -> Self {
+        Self { attempt: attempt.into(), item_id, pull: pull.map(PullPlace::from), before, known_sales, retried }
     }
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod orders;
 mod pauses;
 mod pulls;
+mod sold_items;
 mod timeline;
 mod unexplained;
 mod users;
@@ -24,7 +25,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks), Box::new(Users)]
+        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks), Box::new(Users), Box::new(sold_items::SoldItems)]
     }
 }
 
@@ -105,7 +106,7 @@ async fn apply(manager: &SchemaManager<'_>, texts: &[&str]) -> Result<(), DbErr>
 
 /// `text` in the dialect of `backend`.
 fn ddl(text: &str, backend: DbBackend) -> String {
-    let dialect: [(&str, &str); 7] = match backend {
+    let dialect: [(&str, &str); 8] = match backend {
         DbBackend::Sqlite => [
             ("{uuid}", "blob"),
             ("{text}", "text"),
@@ -114,6 +115,7 @@ fn ddl(text: &str, backend: DbBackend) -> String {
             ("{serial}", "integer PRIMARY KEY AUTOINCREMENT"),
             ("{half full}", ""),
             ("{roomy}", ""),
+            ("{json}", ""),
         ],
         _ => [
             ("{uuid}", "uuid"),
@@ -123,6 +125,7 @@ fn ddl(text: &str, backend: DbBackend) -> String {
             ("{serial}", "bigserial PRIMARY KEY"),
             ("{half full}", " WITH (fillfactor = 50)"),
             ("{roomy}", " WITH (fillfactor = 70)"),
+            ("{json}", "::json"),
         ],
     };
     dialect.iter().fold(text.to_owned(), |text, (name, word)| text.replace(name, word))

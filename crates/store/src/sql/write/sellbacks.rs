@@ -12,7 +12,7 @@ use crate::sql::{
     statement::{Bulk, Cell, Kind, Rows},
 };
 
-const MOVING: [Column; 11] = [
+const MOVING: [Column; 13] = [
     ("version", Kind::BigInt),
     ("due_at", Kind::Time),
     ("nudges", Kind::BigInt),
@@ -23,6 +23,8 @@ const MOVING: [Column; 11] = [
     ("state", Kind::Text),
     ("waiting_code", Kind::Text),
     ("selling", Kind::Text),
+    ("sold_item", Kind::Text),
+    ("sold_at", Kind::Time),
     ("detail", Kind::Text),
 ];
 
@@ -39,6 +41,8 @@ fn moving(sellback: &Sellback) -> Written<[Cell<'_>; MOVING.len()]> {
         Cell::text(state.name.as_str()),
         Cell::maybe(state.waiting.map(|code| code.as_str())),
         Cell::maybe(state.selling.map(|item| item.as_str())),
+        Cell::maybe(state.sold.map(|item| item.as_str())),
+        Cell::Time(state.sold.map(|_| sellback.updated_at)),
         Cell::owned(state.detail),
     ])
 }
@@ -61,14 +65,14 @@ const GIVEN: [Column; 13] = [
 
 /// Returns the ids that were not there before.
 pub static SALE_INSERTIONS: Bulk = Bulk {
-    columns: &then_moving::<13, 11, 24>(GIVEN, MOVING),
+    columns: &then_moving::<13, 13, 26>(GIVEN, MOVING),
     then:
         "INSERT INTO orders (id, kind, digest, created_at, not_after, partner, request_id, user_id, item_id, pull_id, min_price,
             metadata, traceparent, tracestate, version, due_at, look_at, nudges, attempts, panics, sequence, updated_at, state,
-            waiting_code, selling, detail)
+            waiting_code, selling, sold_item, sold_at, detail)
         SELECT n_id, 'sellback', n_digest, n_created_at, n_not_after, n_partner, n_request_id, n_user_id, n_item_id, n_pull_id,
             n_min_price, n_metadata, n_traceparent, n_tracestate, n_version, n_due_at, n_due_at, n_nudges, n_attempts, n_panics,
-            n_sequence, n_updated_at, n_state, n_waiting_code, n_selling, n_detail
+            n_sequence, n_updated_at, n_state, n_waiting_code, n_selling, n_sold_item, n_sold_at, n_detail
         FROM v WHERE TRUE ON CONFLICT (id) DO NOTHING RETURNING id",
     returns: true,
 };
@@ -103,11 +107,12 @@ pub fn sale_insertion_rows<'a>(sellbacks: impl Iterator<Item = &'a Sellback>) ->
 
 /// Returns the ids whose row had the version before.
 pub static SALE_CHANGES: Bulk = Bulk {
-    columns: &then_moving::<1, 11, 12>([("id", Kind::Uuid)], MOVING),
+    columns: &then_moving::<1, 13, 14>([("id", Kind::Uuid)], MOVING),
     then: "UPDATE orders SET version = n_version, due_at = n_due_at,
             look_at = CASE WHEN n_due_at IS NULL THEN NULL WHEN n_due_at < look_at THEN n_due_at ELSE look_at END,
             nudges = n_nudges, attempts = n_attempts, panics = n_panics, sequence = n_sequence, updated_at = n_updated_at,
-            state = n_state, waiting_code = n_waiting_code, selling = n_selling, detail = n_detail
+            state = n_state, waiting_code = n_waiting_code, selling = n_selling, sold_item = n_sold_item, sold_at = n_sold_at,
+            detail = n_detail
         FROM v WHERE id = n_id AND version = n_version - 1 RETURNING id",
     returns: true,
 };
