@@ -1,6 +1,7 @@
 //! The store's door: the model, with the world's faults before and after each commit.
 
 mod deliveries;
+mod retention;
 mod users;
 
 use std::{future::Future, sync::Arc, time::Duration};

@@ -36,6 +36,8 @@ pub struct Books {
     pub found: BTreeMap<&'static str, u64>,
     /// How many items are in inventories that no purchase explains.
     pub orphan_items: u64,
+    /// How many orders accepted then were pruned. They are in no sum, and with no difference: what hung on them is gone.
+    pub pruned: u64,
 }
 
 /// What a partner's purchases and sellbacks come to.

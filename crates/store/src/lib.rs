@@ -9,6 +9,7 @@ pub mod audit;
 mod deliveries;
 mod draft;
 pub mod memory;
+mod retention;
 pub mod sql;
 mod unexplained;
 mod users;
@@ -34,6 +35,7 @@ use clawback_domain::{
 pub use clawback_domain::change::AttemptRecord;
 pub use deliveries::{Claimed, Deliveries, Replay, Replayed, Settled, Webhook};
 pub use draft::{Draft, Open};
+pub use retention::{Page, Place, Prunable, Prune, Pruned, Retention};
 pub use users::{DueUser, Users, Warning, WarningFilter, WarningState};
 
 /// What a caller does next is what tells these apart.
@@ -56,7 +58,7 @@ pub enum StoreError {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Inserted {
     New,
-    /// The (partner, request_id) is taken: the row that has it, as it stands. Nothing was written.
+    /// The (partner, request_id) is taken: the row that has it, as it stands, pruned or not. Nothing was written.
     Exists(Box<AnyOrder>),
 }
 
@@ -115,7 +117,7 @@ pub enum DeadLetterState {
     Discarded,
 }
 
-/// Which orders to list, by when they were accepted: newest first unless `oldest_first`.
+/// Which orders to list, by when they were accepted: newest first unless `oldest_first`. One that was pruned is found by its request alone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     pub kind: Option<CommandKind>,
@@ -134,7 +136,7 @@ pub struct Filter {
 pub type Counts = BTreeMap<(PartnerId, CommandKind, StateName), u64>;
 
 #[async_trait]
-pub trait Store: Deliveries + Users {
+pub trait Store: Deliveries + Prune + Users {
     // The way of an order. These three share group commits.
 
     /// Inserts an order, with its attempt if it is called at once.

@@ -15,6 +15,7 @@ mod facts;
 mod letters;
 mod listing;
 mod orders;
+mod retention;
 mod rules;
 mod text;
 mod unexplained;
@@ -316,9 +317,9 @@ impl Store for Memory {
         id: DeadLetterId,
         state: DeadLetterState,
         by: &str,
-        _at: Time,
+        at: Time,
     ) -> Result<bool, StoreError> {
-        self.commit(|tables| tables.desk.settle(id, state, by))
+        self.commit(|tables| tables.desk.settle(id, state, by, at))
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {

@@ -12,7 +12,7 @@ use clawback_domain::{
 };
 use uuid::Uuid;
 
-use super::Tables;
+use super::{Tables, listing::Extent};
 use crate::{
     StoredEvent,
     audit::{Books, Difference, Finding, MOST_NAMED, OVERDUE, Scope, UNSENT},
@@ -34,22 +34,26 @@ impl Tables {
             books.found.insert(first.finding.code(), found.len() as u64);
             books.differences.extend(found.into_iter().take(MOST_NAMED as usize));
         }
+        books.pruned = (self.accepted(scope).count() - self.orders(scope).count()) as u64;
         let (found, items) = self.unexplained.count_orphans(scope.since);
         books.tell_orphans(found, items, self.unexplained.orphans(scope.since, MOST_NAMED));
         books
     }
 
     fn scoped(&self, scope: Scope) -> impl Iterator<Item = &Purchase> {
-        let purchases = self.shelf.all().filter_map(AnyOrder::purchase);
-        purchases.filter(move |purchase| scope.since.is_none_or(|since| purchase.created_at >= since))
+        self.orders(scope).filter_map(AnyOrder::purchase)
     }
 
     fn sellbacks(&self, scope: Scope) -> impl Iterator<Item = &Sellback> {
-        let sellbacks = self.shelf.all().filter_map(AnyOrder::sellback);
-        sellbacks.filter(move |sellback| scope.since.is_none_or(|since| sellback.created_at >= since))
+        self.orders(scope).filter_map(AnyOrder::sellback)
     }
 
     fn orders(&self, scope: Scope) -> impl Iterator<Item = &AnyOrder> {
+        self.accepted(scope).filter(|order| self.shelf.extent(order.id()) < Extent::Tombstone)
+    }
+
+    /// Pruned or not.
+    fn accepted(&self, scope: Scope) -> impl Iterator<Item = &AnyOrder> {
         self.shelf.all().filter(move |order| scope.since.is_none_or(|since| order.created_at() >= since))
     }
 

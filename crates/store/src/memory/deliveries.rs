@@ -79,6 +79,17 @@ impl Hooks {
         claimed
     }
 
+    /// Whether this event's time with the webhooks is over: no place is before it, and it does not wait.
+    pub(super) fn are_past(&self, stored: &StoredEvent) -> bool {
+        let waits = self.rows.get(&stored.position).is_some_and(|row| row.due_at.is_some());
+        let comes = self.hooks.get(&stored.event.partner).is_some_and(|hook| hook.position < stored.position);
+        !waits && !comes
+    }
+
+    pub(super) fn forget(&mut self, position: i64) {
+        self.rows.remove(&position);
+    }
+
     fn hook(&mut self, partner: &PartnerId) -> &mut Hook {
         self.hooks.entry(partner.clone()).or_default()
     }

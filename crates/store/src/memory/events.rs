@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     time::Duration,
 };
 
@@ -13,8 +14,10 @@ use crate::{FIRST_LOOK, Sent, StoredEvent};
 
 #[derive(Default)]
 pub(super) struct Log {
-    /// The event at position `n` stands at `n - 1`.
-    rows: Vec<StoredEvent>,
+    /// By position.
+    rows: BTreeMap<i64, StoredEvent>,
+    /// The position given last.
+    last: i64,
     ids: BTreeMap<EventId, i64>,
     /// Position by sequence.
     subjects: BTreeMap<Uuid, BTreeMap<u64, i64>>,
@@ -26,12 +29,13 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn append(&mut self, event: Event) {
-        let position = self.rows.len() as i64 + 1;
+        self.last += 1;
+        let position = self.last;
         self.ids.insert(event.id, position);
         self.subjects.entry(event.subject).or_default().insert(event.sequence, position);
         self.unsent.entry(event.subject).or_default().insert(event.sequence);
         self.look_at(position, after(event.time, FIRST_LOOK));
-        self.rows.push(StoredEvent { position, event, sent_at: None, unrouted: false });
+        self.rows.insert(position, StoredEvent { position, event, sent_at: None, unrouted: false });
     }
 
     pub(super) fn has(&self, event: &Event) -> bool {
@@ -69,17 +73,17 @@ impl Log {
     }
 
     pub(super) fn after(&self, partner: Option<&PartnerId>, position: i64, limit: u32) -> Vec<StoredEvent> {
-        let rest = self.rows.iter().skip(position.max(0) as usize);
+        let rest = self.rows.range((Bound::Excluded(position), Bound::Unbounded)).map(|(_, row)| row);
         let rest = rest.filter(|row| partner.is_none_or(|partner| *partner == row.event.partner));
         rest.take(limit as usize).cloned().collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &StoredEvent> {
-        self.rows.iter()
+        self.rows.values()
     }
 
     pub(super) fn at(&self, position: i64) -> &StoredEvent {
-        &self.rows[position as usize - 1]
+        &self.rows[&position]
     }
 
     fn is_next(&self, position: i64) -> bool {
@@ -94,12 +98,24 @@ impl Log {
         self.looks.insert((look, position));
     }
 
+    /// Takes an event that is sent out of the log.
+    pub(super) fn remove(&mut self, id: EventId) -> Option<StoredEvent> {
+        let row = self.rows.remove(&self.ids.remove(&id)?)?;
+        if let Some(sequences) = self.subjects.get_mut(&row.event.subject) {
+            sequences.remove(&row.event.sequence);
+            if sequences.is_empty() {
+                self.subjects.remove(&row.event.subject);
+            }
+        }
+        Some(row)
+    }
+
     /// The first mark stands. `false` for one that is marked already, or unknown.
     fn mark(&mut self, sent: &Sent) -> bool {
         let Some(position) = self.ids.get(&sent.event).copied() else { return false };
         let Some(look) = self.look_of.remove(&position) else { return false };
         self.looks.remove(&(look, position));
-        let row = &mut self.rows[position as usize - 1];
+        let row = self.rows.get_mut(&position).expect("what is looked at is there");
         (row.sent_at, row.unrouted) = (Some(sent.at), sent.unrouted);
         let (subject, sequence) = (row.event.subject, row.event.sequence);
         if let Some(unsent) = self.unsent.get_mut(&subject) {

@@ -34,6 +34,12 @@ impl Attempts {
         rows.push(AttemptRecord { order, attempt, fact: None });
     }
 
+    pub(super) fn forget(&mut self, order: OrderId) {
+        for row in self.rows.remove(&order).unwrap_or_default() {
+            self.tokens.remove(&row.attempt.token);
+        }
+    }
+
     /// The attempt of `token`, if it has no fact yet.
     fn unanswered(&mut self, token: AttemptToken) -> Option<&mut AttemptRecord> {
         let (order, place) = self.tokens.get(&token)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clawback_domain::{
-    DeadLetterId, PartnerId,
+    DeadLetterId, PartnerId, Time,
     event::Event,
     pause::{Pause, PauseScope},
 };
@@ -14,6 +14,7 @@ use crate::{DeadLetter, DeadLetterState, StoreError};
 #[derive(Default)]
 pub(super) struct Desk {
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    settled: BTreeMap<DeadLetterId, Time>,
     pauses: BTreeMap<PauseScope, Pause>,
 }
 
@@ -48,12 +49,23 @@ impl Desk {
         self.letters.values()
     }
 
-    pub(super) fn settle(&mut self, id: DeadLetterId, state: DeadLetterState, by: &str) -> Result<bool, StoreError> {
+    /// When it was redriven or discarded; `None` while it is kept.
+    pub(super) fn settled_at(&self, id: DeadLetterId) -> Option<Time> {
+        self.settled.get(&id).copied()
+    }
+
+    pub(super) fn remove(&mut self, id: DeadLetterId) {
+        self.letters.remove(&id);
+        self.settled.remove(&id);
+    }
+
+    pub(super) fn settle(&mut self, id: DeadLetterId, state: DeadLetterState, by: &str, at: Time) -> Result<bool, StoreError> {
         text::check(by)?;
         let kept = self.letters.get_mut(&id).filter(|letter| letter.state == DeadLetterState::Kept);
         let Some(letter) = kept else { return Ok(false) };
         letter.state = state;
         letter.settled_by = Some(by.into());
+        self.settled.insert(id, at);
         Ok(true)
     }
 

@@ -31,8 +31,19 @@ pub(super) struct Shelf {
     /// The sellback whose sale of an item is not settled.
     selling: BTreeMap<(PartnerId, ItemId), OrderId>,
     entries: BTreeMap<(OrderId, i64), Entry>,
+    pruned: BTreeMap<OrderId, Extent>,
     pulls: BTreeMap<(PurchaseId, u32), Pull>,
     drawn: BTreeMap<(PartnerId, UserId), OldestFirst>,
+}
+
+/// How far an order was pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Extent {
+    #[default]
+    Whole,
+    WithoutTimeline,
+    /// The row alone.
+    Tombstone,
 }
 
 /// Pulls by purchase and position.
@@ -118,8 +129,10 @@ impl Shelf {
             return row.into_iter().take(filter.limit as usize).cloned().collect();
         }
         let after = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let is_listed = |id: &OrderId| filter.request.is_some() || self.extent(*id) < Extent::Tombstone;
         let page = |places: &mut dyn Iterator<Item = &(Time, OrderId)>| {
-            let rows = places.map(|(_, id)| &self.orders[id]).filter(|row| fits(filter, row));
+            let listed = places.map(|(_, id)| id).filter(|id| is_listed(id));
+            let rows = listed.map(|id| &self.orders[id]).filter(|row| fits(filter, row));
             rows.take(filter.limit as usize).cloned().collect()
         };
         match filter.oldest_first {
@@ -219,6 +232,28 @@ impl Shelf {
             KnownCopy { user_id: pull.user_id.clone(), created_at: pull.created_at, sight }
         };
         unsold.map(copy).collect()
+    }
+
+    pub(super) fn extent(&self, id: OrderId) -> Extent {
+        self.pruned.get(&id).copied().unwrap_or_default()
+    }
+
+    pub(super) fn prune_timeline(&mut self, id: OrderId) {
+        self.entries.retain(|(order, _), _| *order != id);
+        self.pruned.insert(id, Extent::WithoutTimeline);
+    }
+
+    /// `order`: what is left of it.
+    pub(super) fn bury(&mut self, order: AnyOrder) {
+        self.pruned.insert(order.id(), Extent::Tombstone);
+        self.orders.insert(order.id(), order);
+    }
+
+    pub(super) fn give_up(&mut self, pull: &Pull) {
+        self.pulls.remove(&(pull.purchase, pull.position));
+        if let Some(drawn) = self.drawn.get_mut(&(pull.partner.clone(), pull.user_id.clone())) {
+            drawn.remove(&(pull.created_at, pull.purchase, pull.position));
+        }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &AnyOrder> {

@@ -2,6 +2,8 @@
 //!
 //! They run in one transaction that only reads, so that all of them see the books at one moment while others go on writing. The
 //! databases join, group and limit; what comes back is a row a partner and at most [`MOST_NAMED`] rows a kind of difference.
+//!
+//! An order of which pruning left nothing but the row (`pruned = 2`) has nothing that could agree with it: it is counted apart.
 
 use std::time::Duration;
 
@@ -49,6 +51,10 @@ impl Sql {
             self.find(&tx, &check, since, scope.now, &mut books).await?;
         }
         self.find_orphans(&tx, since, &mut books).await?;
+        let pruned = "SELECT count(*) AS pruned FROM orders WHERE created_at >= $1 AND pruned = 2";
+        for row in self.rows(&tx, pruned.into(), vec![since.into()]).await? {
+            books.pruned = count(&row, "pruned")?;
+        }
         tx.rollback().await.map_err(reading)?;
         Ok(books)
     }
@@ -72,7 +78,7 @@ impl Sql {
                 count(*) FILTER (WHERE p.state = 'failed') AS failed,
                 count(*) FILTER (WHERE p.state = 'review') AS review,
                 count(*) FILTER (WHERE p.state IN ('accepted', 'initiating', 'pending', 'reconciling')) AS open
-            FROM orders p WHERE p.created_at >= $1 AND p.kind = 'purchase' GROUP BY p.partner";
+            FROM orders p WHERE p.created_at >= $1 AND p.pruned < 2 AND p.kind = 'purchase' GROUP BY p.partner";
         for row in self.rows(tx, states.into(), vec![since.into()]).await? {
             let sums = Sums {
                 accepted: count(&row, "accepted")?,
@@ -85,7 +91,8 @@ impl Sql {
             books.partners.insert(partner(&row)?, sums);
         }
         let attempts = "SELECT p.partner, count(*) AS attempts, count(*) FILTER (WHERE a.outcome = 'done') AS sessions
-            FROM attempts a JOIN orders p ON p.id = a.order_id WHERE p.created_at >= $1 AND p.kind = 'purchase' GROUP BY p.partner";
+            FROM attempts a JOIN orders p ON p.id = a.order_id
+            WHERE p.created_at >= $1 AND p.pruned < 2 AND p.kind = 'purchase' GROUP BY p.partner";
         for row in self.rows(tx, attempts.into(), vec![since.into()]).await? {
             let sums = books.partners.entry(partner(&row)?).or_default();
             (sums.attempts, sums.sessions) = (count(&row, "attempts")?, count(&row, "sessions")?);
@@ -95,7 +102,8 @@ impl Sql {
                 CAST(coalesce(sum(a.price / 1000000), 0) AS bigint) AS whole,
                 CAST(coalesce(sum(a.price % 1000000), 0) AS bigint) AS millionths
             FROM orders p LEFT JOIN attempts a ON a.order_id = p.id AND a.number = p.attempts
-            WHERE p.created_at >= $1 AND (p.state = 'fulfilled' OR (p.session_id IS NOT NULL AND p.state <> 'failed'))
+            WHERE p.created_at >= $1 AND p.pruned < 2
+                AND (p.state = 'fulfilled' OR (p.session_id IS NOT NULL AND p.state <> 'failed'))
             GROUP BY p.partner";
         for row in self.rows(tx, paid.into(), vec![since.into()]).await? {
             let sums = books.partners.entry(partner(&row)?).or_default();
@@ -106,7 +114,7 @@ impl Sql {
         let pulls = format!(
             "SELECT partner, count(*) AS pulls, count(price) AS priced, {whole} AS whole, {millionths} AS millionths
             FROM (SELECT p.partner, {price} AS price FROM pulls d JOIN orders p ON p.id = d.purchase
-                WHERE p.created_at >= $1) AS priced_pulls GROUP BY partner"
+                WHERE p.created_at >= $1 AND p.pruned < 2) AS priced_pulls GROUP BY partner"
         );
         for row in self.rows(tx, pulls, vec![since.into()]).await? {
             let sums = books.partners.entry(partner(&row)?).or_default();
@@ -140,7 +148,7 @@ impl Sql {
                 {whole} AS whole, {millionths} AS millionths
             FROM (SELECT p.partner, p.state, CASE WHEN p.state = 'sold' THEN {price} END AS price,
                     CASE WHEN p.state = 'sold' THEN {yes} ELSE FALSE END AS estimated
-                FROM orders p WHERE p.created_at >= $1 AND p.kind = 'sellback') AS sellbacks GROUP BY partner"
+                FROM orders p WHERE p.created_at >= $1 AND p.pruned < 2 AND p.kind = 'sellback') AS sellbacks GROUP BY partner"
         );
         for row in self.rows(tx, sales, vec![since.into()]).await? {
             let (whole, millionths): (i64, i64) = (get(&row, "whole")?, get(&row, "millionths")?);
@@ -252,7 +260,7 @@ fn checks(postgres: bool) -> [Check; 9] {
             rows: format!(
                 "SELECT p.id AS subject, a.number AS place, p.partner, {session} AS session, p.session_id AS known
                 FROM attempts a JOIN orders p ON p.id = a.order_id
-                WHERE p.created_at >= $1 AND a.outcome = 'done' AND (p.session_id <> {session}
+                WHERE p.created_at >= $1 AND p.pruned < 2 AND a.outcome = 'done' AND (p.session_id <> {session}
                     OR (p.session_id IS NULL AND p.state = 'failed'))",
                 session = json("a.answer", "session")
             ),
@@ -325,7 +333,7 @@ fn checks(postgres: bool) -> [Check; 9] {
 fn orders(columns: &str, are: &str) -> String {
     format!(
         "SELECT p.id AS subject, CAST(0 AS bigint) AS place, p.partner, p.state{columns}
-        FROM orders p WHERE p.created_at >= $1 AND {are}"
+        FROM orders p WHERE p.created_at >= $1 AND p.pruned < 2 AND {are}"
     )
 }
 
@@ -333,7 +341,7 @@ fn orders(columns: &str, are: &str) -> String {
 fn with(columns: &str, rows: &str, wrong: &str) -> String {
     format!(
         "SELECT p.id AS subject, CAST(0 AS bigint) AS place, p.partner, p.state, {columns}
-        FROM orders p LEFT JOIN {rows} WHERE p.created_at >= $1 GROUP BY p.id HAVING {wrong}"
+        FROM orders p LEFT JOIN {rows} WHERE p.created_at >= $1 AND p.pruned < 2 GROUP BY p.id HAVING {wrong}"
     )
 }
 

@@ -23,6 +23,7 @@ mod orders;
 mod pauses;
 #[cfg(test)]
 mod plans;
+mod retention;
 mod sales;
 mod schema;
 mod statement;

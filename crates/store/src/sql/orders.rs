@@ -21,6 +21,7 @@ use super::{
     entity::{attempts, orders, pulls, timeline},
     failure::{self, reading},
     json,
+    retention::TOMBSTONE,
     statement::{Bulk, Cell, Kind, Rows},
 };
 use crate::{AttemptRecord, Counts, Due, Filter, StoreError};
@@ -250,6 +251,9 @@ pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, column: &str) -> Result<T,
 fn condition(filter: &Filter) -> Condition {
     use orders::Column as C;
     let mut all = Condition::all();
+    if filter.request.is_none() {
+        all = all.add(C::Pruned.lt(TOMBSTONE));
+    }
     if let Some(kind) = filter.kind {
         all = all.add(C::Kind.eq(kind.as_str()));
     }

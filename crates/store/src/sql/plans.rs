@@ -12,13 +12,14 @@ use super::{
     connect::{self, Options},
     looks::LOOKS,
     orders::LIFTS,
+    retention::paging,
     sales, schema,
     statement::{Bulk, MOST_ROWS, values_text},
     unexplained::{EXPLAINED, KNOWN, ORPHANED},
     users::{self, CLOSES, ENDS, OFFERS, REPLANS, SENDS, TURNS},
     write::{CHANGES, FACTS, MARKS, SALE_CHANGES, SALES},
 };
-use crate::WarningFilter;
+use crate::{Prunable, WarningFilter};
 
 /// Whatever the number of rows: some hundred are enough for SQLite to prefer going through the table.
 #[tokio::test]
@@ -100,6 +101,27 @@ async fn users_and_warnings_are_found_by_indexes_on_sqlite() {
     for (through, question) in questions {
         let steps = explained(&db, &question).await;
         assert!(steps.iter().any(|step| step.starts_with(&format!("SEARCH {through} "))), "{question}: {steps:?}");
+    }
+}
+
+/// What is old is found in its order, without a look at what is not.
+#[tokio::test]
+async fn what_is_old_is_found_by_its_age_on_sqlite() {
+    let (_folder, db) = empty().await;
+    for (what, through) in [
+        (Prunable::Events, "events USING INDEX events_of_no_order"),
+        (Prunable::DeadLetters, "dead_letters USING COVERING INDEX dead_letters_by_age"),
+        (Prunable::Timelines, "orders USING INDEX orders_to_prune"),
+        (Prunable::Orders, "orders USING INDEX orders_without_timeline"),
+        (Prunable::Pulls, "pulls USING INDEX pulls_sold"),
+    ] {
+        for goes_on in [false, true] {
+            let question = paging(what, goes_on);
+            let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")));
+            let steps = explain.fetch_all(db.get_sqlite_connection_pool()).await.expect("it can be explained");
+            let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+            assert!(matches!(&steps[..], [only] if only.starts_with(&format!("SEARCH {through} "))), "{question}: {steps:?}");
+        }
     }
 }
 

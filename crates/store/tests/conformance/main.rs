@@ -28,6 +28,7 @@ mod model_sales;
 mod pauses;
 mod poison;
 mod pulls;
+mod retention;
 mod round_trip;
 mod sales;
 mod schema;
@@ -289,6 +290,20 @@ suite! {
         every_filter_narrows_the_list_of_warnings,
         what_expires_unsold_is_told_earliest_first,
         what_is_being_sold_is_told_until_it_is_settled,
+    }
+    retention {
+        an_event_of_no_order_goes_when_it_is_old_and_sent,
+        the_last_event_of_a_subject_that_goes_on_stays,
+        an_event_waits_for_its_webhook_and_goes_with_its_delivery,
+        a_dead_letter_goes_after_it_was_settled_and_its_event_is_gone,
+        the_timeline_of_what_ended_goes_and_of_nothing_else,
+        what_is_left_of_an_order_still_tells_a_repeat_from_a_conflict,
+        a_pruned_order_is_found_by_its_request_and_listed_no_more,
+        an_audit_counts_pruned_orders_apart,
+        an_order_is_kept_while_an_event_of_it_did_not_get_out,
+        a_sold_pull_goes_with_its_purchase_and_every_other_stays,
+        a_page_goes_on_where_the_last_one_ended_whatever_stays,
+        of_several_who_prune_at_once_each_thing_is_removed_by_one,
     }
     round_trip {
         every_state_reads_back_equal,

@@ -9,7 +9,7 @@ use clawback_domain::{
     evidence::Sightings,
     purchase::{Happened, Purchase},
 };
-use clawback_store::{Applied, Deliveries, Replay, Sent, Settled, Store};
+use clawback_store::{Applied, Deliveries, Page, Prunable, Prune, Replay, Sent, Settled, Store};
 use sea_orm::ConnectionTrait;
 
 use crate::{
@@ -274,3 +274,44 @@ async fn a_webhooks_deliveries_are_found_among_all_others_by_indexes_alone() {
 
 const LEASE: std::time::Duration = std::time::Duration::from_secs(60);
 const KEPT_FOR_WEBHOOKS: [&str; 2] = ["events", "deliveries"];
+
+/// Much is young, and much was pruned before: what is old is found, and removed with all that hangs on it, by indexes alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_old_is_found_and_removed_by_indexes_alone() {
+    const OLD: usize = 20;
+    on_postgres(async |place| {
+        for table in PRUNED {
+            place.execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+        place.execute("ANALYZE").await;
+        let store = place.store().await;
+        let page = Page { after: None, limit: 500 };
+        let row = fulfilled(&store, acme(), "pruned", at(0)).await;
+        mark(&store, &row).await;
+        for what in [Prunable::Timelines, Prunable::Orders] {
+            assert_eq!(store.prune(what, at(1), page).await.unwrap().removed, 1);
+        }
+        fill(&place, &[("orders", "id"), ("pulls", "id")]).await;
+        let row = fulfilled(&store, acme(), "young", at(1000)).await;
+        mark(&store, &row).await;
+        fill(&place, &[("attempts", "token"), ("events", "id"), ("timeline", "order_id")]).await;
+        for n in 0..OLD {
+            let row = fulfilled(&store, acme(), &format!("old-{n}"), at(10)).await;
+            mark(&store, &row).await;
+        }
+        store.close().await;
+        let before = scans_of(&place, &PRUNED).await;
+
+        let store = place.store().await;
+        for (what, removed) in
+            [(Prunable::Events, 0), (Prunable::Timelines, OLD), (Prunable::Orders, OLD), (Prunable::Pulls, 0)]
+        {
+            assert_eq!(store.prune(what, at(100), page).await.unwrap().removed, removed as u64, "{what:?}");
+        }
+        store.close().await;
+        assert_eq!(scans_of(&place, &PRUNED).await, before);
+    })
+    .await;
+}
+
+const PRUNED: [&str; 5] = ["orders", "attempts", "pulls", "events", "timeline"];

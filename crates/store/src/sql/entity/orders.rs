@@ -49,6 +49,8 @@ pub struct Model {
     pub detail: Option<String>,
     pub sold_item: Option<String>,
     pub sold_at: Option<ChronoDateTimeUtc>,
+    /// How far it was: see `retention`.
+    pub pruned: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,6 +12,7 @@ mod events;
 mod orders;
 mod pauses;
 mod pulls;
+mod retention;
 mod sold_items;
 mod timeline;
 mod unexplained;
@@ -25,7 +26,14 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(Evidence), Box::new(Webhooks), Box::new(Users), Box::new(sold_items::SoldItems)]
+        vec![
+            Box::new(First),
+            Box::new(Evidence),
+            Box::new(Webhooks),
+            Box::new(Users),
+            Box::new(sold_items::SoldItems),
+            Box::new(Retention),
+        ]
     }
 }
 
@@ -93,6 +101,22 @@ impl MigrationName for Users {
 impl MigrationTrait for Users {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         apply(manager, &[users::TABLE, users::WARNINGS, pulls::TOLD, users::KNOWN]).await
+    }
+}
+
+/// What is removed by age.
+struct Retention;
+
+impl MigrationName for Retention {
+    fn name(&self) -> &str {
+        "m0006_retention"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Retention {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        apply(manager, &[retention::PRUNED]).await
     }
 }
 
@@ -207,6 +231,7 @@ mod tests {
                 users::TABLE,
                 users::WARNINGS,
                 users::KNOWN,
+                retention::PRUNED,
             ] {
                 assert!(!ddl(text, backend).contains('{'));
             }
