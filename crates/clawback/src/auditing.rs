@@ -56,6 +56,8 @@ pub struct Report {
     total: ShownSums,
     /// Sessions that their purchases do not know, and items that no purchase explains.
     orphans: u64,
+    /// How many purchases and sellbacks accepted then were pruned: they are in no sum.
+    pruned: u64,
     partners: Vec<ShownPartner>,
     /// How many differences there are.
     found: u64,
@@ -96,6 +98,7 @@ impl Report {
             since: scope.since,
             total: books.total().into(),
             orphans: books.orphans(),
+            pruned: books.pruned,
             partners: books
                 .partners
                 .iter()
@@ -136,6 +139,9 @@ impl Report {
             let partners = self.partners.iter().map(|shown| (shown.partner.as_str(), &shown.sums));
             let header = ["sellbacks of", "accepted", "sold", "failed", "review", "open", "difference", "brought"];
             text += &format!("\n{}\n", output::table(header, partners.chain([all]).map(sales_row)));
+        }
+        if self.pruned > 0 {
+            text += &format!("Not among them: {} that were pruned.\n", self.pruned);
         }
         match self.found {
             0 => text += "no differences\n",

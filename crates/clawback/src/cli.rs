@@ -93,6 +93,8 @@ enum Command {
     /// What is configured to happen before buyback windows shut
     #[command(subcommand)]
     Rules(verbs::rules::RulesVerb),
+    /// Removes what is over and older than `retention` says, as the scheduler does every hour
+    Prune(verbs::prune::PruneFlags),
     /// Brings the store's schema up to date
     Migrate(verbs::migrate::MigrateFlags),
     /// Exchanges and queues of the configured partners
@@ -163,6 +165,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Webhooks(verb) => verbs::webhooks::run(context, verb).await,
         Command::Warnings(verb) => verbs::warnings::run(context, verb).await,
         Command::Rules(verb) => verbs::rules::run(context, verb).await,
+        Command::Prune(flags) => verbs::prune::run(context, flags).await,
         Command::Migrate(flags) => verbs::migrate::run(context, flags).await,
         Command::Topology(verb) => verbs::topology::run(context, verb).await,
         Command::Config(verb) => verbs::config::run(context, verb),

@@ -456,6 +456,7 @@ fn every_verb_shows_an_example_and_knows_wrong_usage() {
         "pause",
         "resume",
         "paused",
+        "prune",
         "migrate",
         "schema",
         "doctor",

@@ -23,6 +23,11 @@ fn every_mistake_is_told_with_its_place() {
         ("drain = 45", "drain: must be a duration such as \"45m\", not 45"),
         ("drain = \"2h\"", "drain: must be 1s to 1h, not 2h"),
         ("drain = \"1s", "line 1, column"),
+        ("retention = { events = \"6d\" }", "retention.events: must be 7d to 36500d, or false, not 6d"),
+        ("retention = { orders = \"80d\" }", "retention.orders: must not be shorter than timelines, \"90d\""),
+        ("retention = { timelines = false }", "retention.orders: must not be shorter than timelines, false"),
+        ("retention = { dead_letters = true }", "retention.dead_letters: must be a duration"),
+        ("retention = { order = \"90d\" }", "retention.order: unknown key; did you mean `orders`?"),
         ("[defaults]\nconcurency = 1", "defaults.concurency: unknown key; did you mean `concurrency`?"),
         ("[defaults]\nconcurrency = 0", "defaults.concurrency: must be 1 to 16384, not 0"),
         ("[defaults]\nconcurrency = \"many\"", "defaults.concurrency: must be a whole number, not \"many\""),
@@ -138,7 +143,7 @@ fn what_is_printed_is_a_configuration_and_says_where_each_value_stands() {
     place.write("key", "live-topsecret\n");
     place.write(
         "clawback.toml",
-        "[defaults]\nrate_per_second = 7\nwarnings = false\n[[partner]]\nname = \"acme\"\napi_key_file = \"key\"\nconcurrency = 3\n\
+        "retention = { events = \"7d\", timelines = \"400d\", dead_letters = false }\n[defaults]\nrate_per_second = 7\nwarnings = false\n[[partner]]\nname = \"acme\"\napi_key_file = \"key\"\nconcurrency = 3\n\
          poll = { max = \"10s\" }\n[[partner.pack]]\nid = \"p\"\nleads = [\"12h\", \"1h\"]\n",
     );
     let values = place.json(&["config", "print"])["values"].clone();
@@ -151,6 +156,9 @@ fn what_is_printed_is_a_configuration_and_says_where_each_value_stands() {
         ("partner[\"acme\"].reconcile.window", "\"45m\"", None),
         ("partner[\"acme\"].pack[\"p\"].leads", "[\"12h\", \"1h\"]", Some("partner \"acme\".pack \"p\".leads")),
         ("drain", "\"45s\"", None),
+        ("retention.events", "\"7d\"", Some("retention.events")),
+        ("retention.dead_letters", "false", Some("retention.dead_letters")),
+        ("retention.orders", "\"400d\"", None),
     ] {
         assert_eq!(values[path]["value"], value, "{path}: {values:#}");
         assert_eq!(values[path]["from"].as_str(), from, "{path}");

@@ -105,6 +105,8 @@ pub const WEBHOOK_DISABLED: &str = "clawback.webhook.disabled";
 pub const STEPS: &str = "clawback.steps";
 /// How overdue a claimed row was.
 pub const STEP_LATENESS: &str = "clawback.step.lateness";
+/// What was old and is removed [kind].
+pub const PRUNED: &str = "clawback.pruned";
 /// Rows per group commit.
 pub const COMMIT_ROWS: &str = "clawback.store.commit.rows";
 /// How long a group commit took [outcome].
@@ -158,6 +160,7 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (WEBHOOK_DISABLED, Kind::Gauge, "1 when a webhook is disabled"),
     (STEPS, Kind::Counter, "Rows claimed as due and stepped"),
     (STEP_LATENESS, Kind::Seconds, "How overdue a claimed row was"),
+    (PRUNED, Kind::Counter, "What was old and is removed"),
     (COMMIT_ROWS, Kind::Count, "Rows per group commit"),
     (COMMIT_DURATION, Kind::Seconds, "Duration of group commits"),
     (CLOCK_OFFSET, Kind::Gauge, "Seconds by which the clock is corrected to the store's"),

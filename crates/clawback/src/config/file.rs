@@ -11,11 +11,13 @@ use std::{
 };
 
 use clawback_domain::PartnerId;
+use clawback_store::Retention;
 use toml::Table;
 
 use super::{
     expiry::read_packs,
     reader::{Entry, Problem, Reader, Shown, quoted, text},
+    retention,
     secret::Secret,
     settings::Settings,
 };
@@ -27,6 +29,7 @@ pub struct File {
     pub path: Option<PathBuf>,
     /// How long a process may take to end after SIGTERM.
     pub drain: Duration,
+    pub retention: Retention,
     /// What holds where no partner says otherwise.
     pub defaults: Settings,
     pub partners: Vec<Partner>,
@@ -131,6 +134,7 @@ fn read(root: &Table, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) -> Fil
         DRAIN,
         Duration::from_secs(1)..=Duration::from_secs(3600),
     );
+    let retention = retention::read(&mut reader);
     let empty = Table::new();
     let beneath = match root.get("defaults") {
         Some(toml::Value::Table(defaults)) => defaults,
@@ -149,7 +153,7 @@ fn read(root: &Table, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) -> Fil
     let reference = reader.finish(problems);
     // An unreadable `defaults` is a problem already; the built-in values stand in for it until all problems are told.
     let defaults = defaults.unwrap_or_else(|| Settings::read(&mut Reader::new("", []), |_, _, _| None));
-    File { path: None, drain, defaults, partners: partners.into_iter().flatten().collect(), reference }
+    File { path: None, drain, retention, defaults, partners: partners.into_iter().flatten().collect(), reference }
 }
 
 const API_KEY: &str = "the key that addresses this partner's account upstream";

@@ -6,6 +6,7 @@ mod expiry;
 mod file;
 mod print;
 mod reader;
+mod retention;
 mod secret;
 mod settings;
 mod setup;

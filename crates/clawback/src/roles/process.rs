@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use clawback_broker::{Broker, Health};
 use clawback_domain::{Clock, PartnerId, purchase::Rules};
+use clawback_scheduler::Pruner;
 use clawback_store::{Store, sql::Sql};
 use clawback_telemetry::Metrics;
 use parking_lot::RwLock;
@@ -170,6 +171,10 @@ impl Process {
 
     pub fn partner_ids(&self) -> Vec<PartnerId> {
         self.setup.partners.iter().map(|partner| partner.id.clone()).collect()
+    }
+
+    pub fn pruner(&self) -> Pruner {
+        Pruner::new(self.store.clone(), self.clock.clone(), self.setup.file.retention)
     }
 
     /// How long the work may go on after the signal: `drain`, less what closing may take.

@@ -51,7 +51,7 @@ pub async fn scheduler(context: &Context, flags: RoleFlags) -> Result<(), Failur
     process.count_stored();
     let scheduler = Scheduler::new(process.store.clone(), process.broker.clone(), process.clock.clone(), process.partner_ids());
     tracing::info!(partners = process.setup.partners.len(), "the scheduler has started");
-    scheduler.run(process.shutdown.clone()).await;
+    tokio::join!(scheduler.run(process.shutdown.clone()), process.pruner().run(process.shutdown.clone()));
     process.finish().await;
     Ok(())
 }

@@ -79,7 +79,8 @@ pub async fn run(context: &Context, flags: UpFlags) -> Result<(), Failure> {
             Err(error) => tracing::error!("the HTTP API is off: {error}"),
         }
     };
-    tokio::join!(worker.run(shutdown.clone(), process.drain()), scheduler.run(shutdown.clone()), serving);
+    let pruning = process.pruner().run(shutdown.clone());
+    tokio::join!(worker.run(shutdown.clone(), process.drain()), scheduler.run(shutdown.clone()), pruning, serving);
     process.finish().await;
     sandbox_ends.cancel();
     Ok(())

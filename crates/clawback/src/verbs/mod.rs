@@ -15,6 +15,7 @@ pub mod list;
 mod list_items;
 pub mod migrate;
 pub mod pause;
+pub mod prune;
 pub mod review;
 pub mod rules;
 pub mod schema;

@@ -104,6 +104,10 @@ impl Story {
     }
 
     fn timeline_table(&self) -> String {
+        // Every order has an entry from its acceptance on.
+        if self.timeline.is_empty() {
+            return "Its timeline was pruned.\n".into();
+        }
         let start = self.order.created_at();
         let row = |entry: &Entry| {
             let state = match entry.from {
