@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use clawback_domain::{Clock, Time};
+use clawback_domain::Time;
 use clawback_scheduler::prune;
 use clawback_store::{Prunable, Retention, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::who::WhoFlags;
-use crate::{clock::Timekeeper, config::Needs, context::Context, failure::Failure, output};
+use crate::{config::Needs, context::Context, failure::Failure, output};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  clawback prune --dry-run")]
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, flags: PruneFlags) -> Result<(), Failure> {
     let setup = context.setup(Needs::NOTHING)?;
     let retention = setup.file.retention;
     let store = context.store(&setup).await?;
-    let clock = Timekeeper::start(&setup, &*store).await?.clock();
+    let clock = context.clock(&setup, &*store).await?;
     let counts = match flags.dry_run {
         true => count(&*store, &retention, clock.now()).await,
         false => prune::pass(&*store, &*clock, &retention).await,
@@ -39,7 +39,8 @@ pub async fn run(context: &Context, flags: PruneFlags) -> Result<(), Failure> {
     if flags.dry_run {
         return context.out.result(&json!({ "would_prune": counts }), || table("would go at most", &counts));
     }
-    tracing::info!(by, reason, removed = %Value::from(counts.clone()), "what was old is pruned");
+    let removed = json!(counts).to_string();
+    tracing::info!(by, reason, removed, "what was old is pruned");
     let said = json!({ "pruned": counts, "by": by, "reason": reason });
     context.out.result(&said, || table("removed", &counts))
 }

@@ -241,8 +241,15 @@ fn a_look_that_lacks_other_pulls_is_suspicious() {
 #[test]
 fn a_look_that_lacks_a_known_copy_is_not_used() {
     const SEEN: Sight = Sight { seen_at: Some(Time::UNIX_EPOCH), ..NEW };
-    const NEW: Sight =
-        Sight { looked_at: None, seen_at: None, missing_since: None, purchased_at: None, expiry: Expiry::NotRead, price: None };
+    const NEW: Sight = Sight {
+        looked_at: None,
+        seen_at: None,
+        missing_since: None,
+        purchased_at: None,
+        expiry: Expiry::NotRead,
+        expiry_read_at: None,
+        price: None,
+    };
     let known = |name: &str, created: u64, sight: Sight| KnownCopy { user_id: user(name), created_at: at(created), sight };
     let dated = |name: &str, bought: u64| known(name, 1, Sight { purchased_at: Some(at(bought)), ..SEEN });
     let tries = |copies: Vec<KnownCopy>, anna: &[u64], ben: &[u64]| {
