@@ -7,10 +7,12 @@
 //! - [`ground`]: the virtual host, database and upstream a run stands on. [`meter`]: CPU and memory from `/proc`.
 //! - [`product`]: Clawback itself. [`plain`], [`ceiling`], [`broker_only`], [`store_only`]: what it is compared with, each run by
 //!   [`variant`] in a process of its own. [`job`] is what they have in common, [`group`] the ceiling's group commit.
+//! - [`claims`]: `bench warnings`, what it costs to find who is due.
 //! - [`inits`]: do long polls slow inits down? [`fairness`]: does a backlog delay another partner?
 
 mod broker_only;
 mod ceiling;
+mod claims;
 mod fairness;
 mod ground;
 mod group;
@@ -42,6 +44,8 @@ struct Bench {
 enum Which {
     /// Purchases from the command's delivery to the event's confirm
     Pipeline(pipeline::Flags),
+    /// Finding and claiming who is due, beside many who are not
+    Warnings(claims::Flags),
     /// One variant, in this process: what `pipeline` starts
     #[command(hide = true)]
     Variant(variant::Flags),
@@ -51,6 +55,7 @@ enum Which {
 async fn main() -> Result<()> {
     match Bench::parse().which {
         Which::Pipeline(flags) => pipeline::run(flags).await,
+        Which::Warnings(flags) => claims::run(flags).await,
         Which::Variant(flags) => variant::run(flags).await,
     }
 }

@@ -131,6 +131,10 @@ fn is_avoidable(world: &World, ordered: &Ordered) -> bool {
 
 /// Whether nothing more is owed: every command has ended or waits for a person, and every event is out.
 fn rest(world: &World, ordered: &Ordered) -> bool {
+    // Some window may still be open.
+    if world.handle().now() < warned::WINDOWS.1 {
+        return false;
+    }
     let settled =
         world.watch().look(|seen| seen.unsent.is_empty() && ordered.commands.keys().all(|id| seen.resting.contains(id)));
     let snapshot = world.store().snapshot();
