@@ -10,7 +10,7 @@ use clawback_sandbox::Ledger;
 use clawback_store::Store;
 use serde_json::{Value, json};
 
-use super::{plant::Plant, progress::Took, workload::Workload};
+use super::{plant::Plant, progress::Took, sums::Sums, workload::Workload};
 use crate::{failure::Failure, verbs::show::Story};
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -28,27 +28,29 @@ pub struct Tally {
 pub struct Counted {
     pub by_partner: BTreeMap<PartnerId, Tally>,
     pub events: usize,
-    /// Bought upstream, and we do not say so; or said to be bought, and not so.
+    /// Bought or sold upstream, and we do not say so; or said to be, and not so.
     pub lost: u64,
     pub bought_twice: u64,
     /// Purchases in review that the ledger has: several may have bought what is there.
     pub bought_in_review: u64,
     pub took: Took,
+    pub sums: Sums,
 }
 
 impl Counted {
     /// # Errors
     /// The store's.
-    pub async fn count(plant: &Plant, workload: &Workload, took: Took) -> Result<Self, Failure> {
+    pub async fn count(plant: &Plant, workload: &Workload, took: Took, sums: Sums) -> Result<Self, Failure> {
         let ledger = plant.upstream.lock().ledger();
         let mut bought = times_bought(&ledger);
         let mut counted = Self {
             by_partner: BTreeMap::new(),
             events: plant.events.count(),
-            lost: 0,
+            lost: sums.lost,
             bought_twice: bought.values().filter(|times| **times > 1).count() as u64,
             bought_in_review: 0,
             took,
+            sums,
         };
         for asked in &workload.asked {
             let purchase = plant.store.purchase(asked.purchase).await?;
@@ -96,21 +98,34 @@ impl Counted {
     pub fn object(&self) -> Value {
         let total = self.total();
         let seconds = self.took.all.as_secs_f64();
+        let sums = &self.sums;
         json!({
             "purchases": total.purchases, "fulfilled": total.fulfilled, "recovered": total.recovered, "failed": total.failed, "review": total.review,
-            "open": total.open, "sellbacks": 0, "warned_items": 0, "events": self.events, "lost": self.lost,
-            "bought_twice": self.bought_twice, "seconds": round(seconds),
+            "open": total.open, "sellbacks": sums.sellbacks(), "sold_automatically": sums.automatically.count, "sold": sums.sold().to_string(),
+            "warned_items": sums.warned_items, "warnings": sums.warnings, "late": sums.late, "closed": sums.closed, "events": self.events,
+            "lost": self.lost, "bought_twice": self.bought_twice, "sold_twice": sums.sold_twice, "warned_twice": sums.warned_twice,
+            "warned_wrongly": sums.warned_wrongly, "forgotten": sums.forgotten, "sellbacks_open": sums.open,
+            "sold_elsewhere": sums.elsewhere.as_ref().map(|gone| &gone.item), "seconds": round(seconds),
             "purchases_per_second": round(total.purchases as f64 / seconds.max(0.001)),
         })
     }
 
     /// # Errors
-    /// Anything was lost, bought twice, or is still open.
+    /// Anything was lost, bought or sold twice, warned of twice, wrongly or not at all, or is still open.
     pub fn verdict(&self) -> Result<(), Failure> {
-        match (self.lost, self.bought_twice, self.total().open) {
-            (0, 0, 0) => Ok(()),
-            (lost, twice, open) => Err(Failure::failed(format!("{lost} lost, {twice} bought twice, {open} still open"))),
-        }
+        let sums = &self.sums;
+        let wrong = [
+            (self.lost, "lost"),
+            (self.bought_twice, "bought twice"),
+            (sums.sold_twice, "sold twice"),
+            (sums.warned_twice, "warned of twice"),
+            (sums.warned_wrongly, "warned of though they were gone"),
+            (sums.forgotten, "not warned of"),
+            (self.total().open + sums.open, "still open"),
+        ];
+        let wrong: Vec<_> =
+            wrong.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Failure::failed(wrong.join(", "))) }
     }
 }
 

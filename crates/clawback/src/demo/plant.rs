@@ -1,29 +1,27 @@
 //! The parts of the demo: the real ones, small.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use clawback_broker::{
-    Broker, Embedded, Topology,
-    topology::{self, PartnerTopology},
-};
+use chrono::Utc;
+use clawback_broker::{Broker, Embedded, Topology, topology::PartnerTopology};
 use clawback_domain::{
-    Clock, EventId, PartnerId,
+    Clock, ItemId, PartnerId, Time,
+    clock::until,
     poll::{PollRules, ReconcileRules, Timeouts},
-    purchase::Rules,
-    warning::WarningRules,
+    purchase::{MARGIN, Rules, SEND_WINDOW},
+    warning::{SaleRule, WarningRules},
 };
 use clawback_phygitals::{ApiKey, Phygitals};
 use clawback_sandbox::{Engine, Fault, Mode, Options, engine::Shared, server};
 use clawback_scheduler::Scheduler;
 use clawback_store::Store;
 use clawback_worker::{Doors, Limits, Partner, Worker};
-use parking_lot::Mutex;
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::events::Events;
 use crate::{
-    clock::{SystemClock, Tracked},
+    clock::{Tracked, UpstreamClock},
     context::{creating, sqlite_url},
     failure::Failure,
     roles::{sandbox, webhooks},
@@ -32,8 +30,20 @@ use crate::{
 /// Made up.
 pub const PARTNERS: [&str; 3] = ["arcade-north", "claw-club", "toybox"];
 
-/// Calls begun per second and partner.
+/// Its server sells an item back for the first user who is warned for the last time.
+pub const ASKS: &str = PARTNERS[0];
+/// What its users do not sell is sold before it expires.
+pub const SELLS: &str = PARTNERS[1];
+/// One of its users sells an item elsewhere.
+pub const LOSES: &str = PARTNERS[2];
+
+/// Calls begun per second and partner, and as many sales.
 pub const RATE: u32 = 200;
+
+/// An outcome in doubt is looked into once its call has surely ended: short time-outs shorten the demo.
+const CALL: Duration = Duration::from_secs(1);
+const CONNECT: Duration = Duration::from_millis(500);
+const LONGEST_CALL: Duration = SEND_WINDOW.saturating_add(CONNECT).saturating_add(CALL).saturating_add(MARGIN);
 
 const SETTLE: Duration = Duration::from_millis(1200);
 
@@ -52,7 +62,8 @@ const FAULTS: [&str; 8] = [
 pub struct Plant {
     pub store: Arc<dyn Store>,
     pub broker: Arc<dyn Broker>,
-    pub clock: Arc<dyn Clock>,
+    /// The stand-in's: it is moved by [`Plant::advance_to`].
+    pub clock: Arc<UpstreamClock>,
     pub upstream: Shared,
     pub events: Events,
     shutdown: CancellationToken,
@@ -72,8 +83,9 @@ impl Plant {
         store.migrate().await?;
         let broker: Arc<dyn Broker> = Arc::new(Embedded::new());
         broker.declare(&topology_of_all()).await?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let (upstream, base) = start_sandbox(seed, shutdown.clone()).await?;
+        let clock = Arc::new(UpstreamClock::new(&base, LONGEST_CALL).map_err(Failure::failed)?);
+        clock.read().await.map_err(Failure::failed)?;
         let tasks = Tracked::default();
         let plant =
             Self { events: Events::listen(&broker).await?, store, broker, clock, upstream, shutdown, tasks, _folder: folder };
@@ -82,7 +94,8 @@ impl Plant {
     }
 
     fn start_work(&self, base: &str) -> Result<(), Failure> {
-        let (store, broker, clock) = (self.store.clone(), self.broker.clone(), self.clock.clone());
+        let (store, broker) = (self.store.clone(), self.broker.clone());
+        let clock: Arc<dyn Clock> = self.clock.clone();
         let scheduler = Scheduler::new(store.clone(), broker.clone(), clock.clone(), partner_ids());
         let partners = PARTNERS.iter().map(|name| partner(name, base, &clock)).collect::<Result<_, _>>()?;
         let doors = Doors { store, broker, receiver: webhooks::receiver()?, clock, tasks: Arc::new(self.tasks.clone()) };
@@ -90,6 +103,20 @@ impl Plant {
         self.tasks.0.spawn(worker.run(self.shutdown.clone(), Duration::from_secs(3)));
         self.tasks.0.spawn(scheduler.run(self.shutdown.clone()));
         Ok(())
+    }
+
+    /// Moves the stand-in's clock, and lets everybody here know before it returns. What has passed is not gone back to.
+    ///
+    /// # Errors
+    /// The stand-in does not answer.
+    pub async fn advance_to(&self, then: Time) -> Result<(), Failure> {
+        self.upstream.lock().advance(until(self.clock.now(), then));
+        self.clock.read().await.map_err(Failure::failed)
+    }
+
+    /// Takes an item away from a user as a sale by another way does. `false` when nobody holds it.
+    pub fn sell_elsewhere(&self, partner: &PartnerId, item: &ItemId) -> bool {
+        self.upstream.lock().take_away(Utc::now(), &key(partner.as_str()), item.as_str())
     }
 
     pub async fn stop(self) {
@@ -134,15 +161,14 @@ async fn start_sandbox(seed: u64, shutdown: CancellationToken) -> Result<(Shared
 
 /// As configured in production, only that everything happens sooner.
 fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Failure> {
-    // An outcome in doubt is looked into once its call has surely ended: short time-outs shorten the demo.
-    let (half, second) = (Duration::from_millis(500), Duration::from_secs(1));
-    let timeouts = Timeouts { connect: half, init: second, status: 5 * second, inventory: 3 * second, buyback: second };
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { connect: CONNECT, init: CALL, status: 5 * second, inventory: 3 * second, buyback: CALL };
     let poll = PollRules { first: Duration::from_millis(400), max: 2 * second, deadline: 60 * second };
     let client = Phygitals::new(base, ApiKey::new(&key(name)).map_err(Failure::failed)?, timeouts, clock.clone());
     Ok(Partner {
         id: PartnerId::new(name).map_err(Failure::failed)?,
         upstream: Arc::new(client.map_err(Failure::failed)?),
-        limits: Limits { concurrency: 64, poll_concurrency: 256, rate_per_second: RATE, ..Limits::default() },
+        limits: Limits { poll_concurrency: 256, rate_per_second: RATE, sells_per_second: RATE, ..Limits::default() },
         rules: Rules {
             poll,
             timeouts,
@@ -154,48 +180,12 @@ fn partner(name: &str, base: &str, clock: &Arc<dyn Clock>) -> Result<Partner, Fa
         closed: false,
         webhook: None,
         warnings: Some(Arc::new(WarningRules::default())),
-        sale: None,
+        sale: (name == SELLS).then(sale_rule),
     })
 }
 
-/// Listens to every partner's event queue, as a partner would.
-pub struct Events {
-    seen: Arc<Mutex<BTreeSet<EventId>>>,
-    count: watch::Receiver<usize>,
-}
-
-impl Events {
-    async fn listen(broker: &Arc<dyn Broker>) -> Result<Self, Failure> {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let (told, count) = watch::channel(0);
-        for partner in partner_ids() {
-            let mut consumer = broker.consume(&topology::event_queue(&partner), 64).await?;
-            let (seen, told) = (seen.clone(), told.clone());
-            tokio::spawn(async move {
-                while let Some(delivery) = consumer.next().await {
-                    let id: Option<EventId> = delivery.properties.message_id.as_deref().and_then(|id| id.parse().ok());
-                    let count = {
-                        let mut seen = seen.lock();
-                        seen.extend(id);
-                        seen.len()
-                    };
-                    told.send_if_modified(|known| std::mem::replace(known, count) != count);
-                    // A broker that is closing takes no more acks; the demo is over then.
-                    let _ = delivery.ack().await;
-                }
-            });
-        }
-        Ok(Self { seen, count })
-    }
-
-    /// How many different events arrived.
-    pub fn count(&self) -> usize {
-        self.seen.lock().len()
-    }
-
-    /// Waits until so many arrived, or long enough.
-    pub async fn wait_for(&self, wanted: usize, within: Duration) {
-        let mut count = self.count.clone();
-        let _ = tokio::time::timeout(within, count.wait_for(|count| *count >= wanted)).await;
-    }
+fn sale_rule() -> SaleRule {
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HALF: u32 = 500_000;
+    SaleRule::new(30 * MINUTE, 5 * MINUTE, Some(HALF), None).expect("it begins before it stops")
 }

@@ -1,5 +1,7 @@
 //! What the demo says.
 
+pub mod days;
+
 use super::{
     count::{Counted, Tally},
     plant::PARTNERS,
@@ -39,15 +41,17 @@ pub fn verdict(counted: &Counted) -> String {
     let most = counted.took.most.as_secs_f64();
     let ended = total.purchases - total.review - total.open;
     format!(
-        "{ended} of {} purchases had ended after {most:.1} s, {:.0} a second; {} events arrived.\n{}Held against the stand-in's \
-         own ledger: {} lost, {} bought twice.\n\nNext: `clawback up --sandbox` in one terminal; in another `clawback enqueue \
-         purchase --user u-1 --pack rookie`,\n`clawback list purchases`, `clawback events tail`.",
+        "{ended} of {} purchases had ended after {most:.1} s, {:.0} a second; {} events arrived.\n{}{}Held against the stand-in's \
+         own ledger: {} lost, {} bought twice, {} sold twice.\n\nNext: `clawback up --sandbox` in one terminal; in another \
+         `clawback enqueue purchase --user u-1 --pack rookie`,\n`clawback list purchases`, `clawback events tail`.",
         total.purchases,
         ended as f64 / most.max(0.001),
         counted.events,
         doubts(counted, total),
+        days::sums(&counted.sums),
         counted.lost,
         counted.bought_twice,
+        counted.sums.sold_twice,
     )
 }
 

@@ -1,8 +1,10 @@
 //! What the made-up partners ask for.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use clawback_broker::{Broker, Message, Properties, topology};
-use clawback_domain::{PartnerId, PurchaseId, RequestId};
+use clawback_domain::{PartnerId, PurchaseId, RequestId, UserId};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use crate::failure::Failure;
 pub struct Asked {
     pub partner: PartnerId,
     pub purchase: PurchaseId,
+    pub user: UserId,
     body: String,
     request: RequestId,
     twice: bool,
@@ -52,13 +55,15 @@ fn draw_one(chance: &mut StdRng, partner: &PartnerId, index: u32) -> Asked {
         96..99 => ("vault", 1),
         _ => ("no-such-pack", 1),
     };
+    let user = UserId::new(format!("user-{:02}", chance.random_range(0..40))).expect("it is short");
     let body = json!({
-        "request_id": request, "user_id": format!("user-{:02}", chance.random_range(0..40)), "pack_id": pack, "amount": amount,
+        "request_id": request, "user_id": user, "pack_id": pack, "amount": amount,
         "metadata": { "channel": if chance.random_bool(0.5) { "app" } else { "web" } },
     });
     Asked {
         partner: partner.clone(),
         purchase: PurchaseId::of(partner, &request),
+        user,
         body: body.to_string(),
         request,
         twice: chance.random_ratio(1, TWICE),
@@ -69,6 +74,10 @@ impl Workload {
     /// At least so many events: one for each purchase that ended, one for each broken message.
     pub fn announced(&self) -> usize {
         self.asked.len() + self.broken.len()
+    }
+
+    pub fn users(&self) -> BTreeSet<(&PartnerId, &UserId)> {
+        self.asked.iter().map(|asked| (&asked.partner, &asked.user)).collect()
     }
 
     pub fn of<'w>(&'w self, partner: &'w PartnerId) -> impl Iterator<Item = &'w Asked> {
@@ -83,21 +92,35 @@ impl Workload {
 pub async fn send(broker: &dyn Broker, workload: &Workload) -> Result<(), Failure> {
     for asked in &workload.asked {
         for _ in 0..=u8::from(asked.twice) {
-            publish(broker, &asked.partner, &asked.body, Some(asked.request.to_string())).await?;
+            publish(broker, &asked.partner, "purchase", &asked.body, Some(&asked.request)).await?;
         }
     }
     for (partner, body) in &workload.broken {
-        publish(broker, partner, body, None).await?;
+        publish(broker, partner, "purchase", body, None).await?;
     }
     Ok(())
 }
 
-async fn publish(broker: &dyn Broker, partner: &PartnerId, body: &str, id: Option<String>) -> Result<(), Failure> {
+/// Publishes as a partner does.
+///
+/// # Errors
+/// The embedded broker refuses, which it has no reason to.
+pub async fn publish(
+    broker: &dyn Broker,
+    partner: &PartnerId,
+    kind: &str,
+    body: &str,
+    request: Option<&RequestId>,
+) -> Result<(), Failure> {
     let message = Message {
         exchange: topology::commands(partner),
-        routing_key: "purchase".into(),
+        routing_key: kind.into(),
         body: Bytes::copy_from_slice(body.as_bytes()),
-        properties: Properties { message_id: id, content_type: Some("application/json".into()), ..Properties::default() },
+        properties: Properties {
+            message_id: request.map(RequestId::to_string),
+            content_type: Some("application/json".into()),
+            ..Properties::default()
+        },
     };
     broker.publish(message).await.map(drop).map_err(Failure::failed)
 }
