@@ -35,7 +35,7 @@ fn people_see_the_days_pass_a_table_and_one_purchase_in_detail() {
     for part in [
         "day 6 23:00",
         "1h ahead",
-        "are sold by themselves",
+        "is sold by itself",
         "elsewhere: no warning held it",
         "fulfilled",
         "arcade-north",

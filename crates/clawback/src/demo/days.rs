@@ -36,7 +36,7 @@ const CLOSING: Duration = Duration::from_secs(15 * 60);
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// For what takes a second. Beyond it time goes on, and what has not happened is counted.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 const MOST: u32 = 100_000;
 
 /// An item that a user sold by another way, and when.

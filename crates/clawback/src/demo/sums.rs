@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clawback_domain::{Clock, ItemId, Money, PullId, Time, sellback::State};
+use clawback_domain::{
+    Clock, ItemId, Money, PullId, Time,
+    sellback::State,
+    warning::{RowState, Skipped},
+};
 use clawback_sandbox::Ledger;
-use clawback_store::{Filter, WarningFilter, WarningState};
+use clawback_store::{Filter, Warning, WarningFilter};
 
 use super::{
     days::Elsewhere,
@@ -116,15 +120,11 @@ impl Sums {
     }
 
     async fn count_forgotten(&mut self, plant: &Plant) -> Result<(), Failure> {
-        let filter = WarningFilter {
-            state: Some(WarningState::Planned),
-            until: Some(plant.clock.now()),
-            limit: u32::MAX,
-            ..WarningFilter::default()
-        };
+        let filter = WarningFilter { until: Some(plant.clock.now()), limit: u32::MAX, ..WarningFilter::default() };
         let left = self.elsewhere.as_ref().map(|gone| gone.pull);
-        let planned = plant.store.warnings(filter).await?;
-        self.forgotten = planned.iter().filter(|warning| Some(warning.row.pull) != left).count() as u64;
+        let came = plant.store.warnings(filter).await?;
+        let forgotten = |warning: &&Warning| Some(warning.row.pull) != left && is_forgotten(warning.row.state);
+        self.forgotten = came.iter().filter(forgotten).count() as u64;
         Ok(())
     }
 
@@ -137,10 +137,76 @@ impl Sums {
     }
 }
 
+/// Of a warning whose moment has passed. What keeps it from going out otherwise is no fault.
+fn is_forgotten(state: RowState) -> bool {
+    match state {
+        RowState::Planned | RowState::Skipped(Skipped::Superseded | Skipped::Expired) => true,
+        RowState::Sent
+        | RowState::Skipped(
+            Skipped::PastWhenRead
+            | Skipped::NoExpiry
+            | Skipped::Gone
+            | Skipped::Sold
+            | Skipped::OptedOut
+            | Skipped::LeadRemoved,
+        ) => false,
+    }
+}
+
 impl Sales {
     const NONE: Self = Self { count: 0, amount: Money::usd(0) };
 }
 
 pub fn sum(amounts: impl IntoIterator<Item = Money>) -> Money {
     Money::usd(amounts.into_iter().map(Money::millionths).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clawback_domain::{PartnerId, PurchaseId, RequestId, UserId, clock::after};
+    use clawback_sandbox::ledger::LedgerSellback;
+
+    use super::*;
+    use crate::demo::events::Warned;
+
+    fn at(minute: u64) -> Time {
+        after(Time::UNIX_EPOCH, Duration::from_secs(minute * 60))
+    }
+
+    /// One item is warned of at these minutes and lead times: how often twice, and how often wrongly.
+    fn check(warned: &[(u64, &str)], sold_at: Option<u64>, gone_at: Option<u64>, expected: (u64, u64)) {
+        let partner = PartnerId::new("toybox").unwrap();
+        let pull = PullId::of(PurchaseId::of(&partner, &RequestId::new("order-1").unwrap()), 0);
+        let (item, user) = (ItemId::new("card").unwrap(), UserId::new("kim").unwrap());
+        let warned = warned.iter().map(|(minute, lead)| Warned {
+            at: at(*minute),
+            lead: (*lead).into(),
+            late: false,
+            items: vec![(pull, item.clone())],
+        });
+        let heard = Heard { warnings: warned.collect(), ..Heard::default() };
+        let sold = sold_at.map(|minute| LedgerSellback {
+            user_id: user.to_string(),
+            item_id: item.to_string(),
+            amount: Money::usd(1),
+            sold_at: at(minute),
+        });
+        let ledger = Ledger { purchases: Vec::new(), sellbacks: sold.into_iter().collect() };
+        let (name, item) = (item.to_string(), item.clone());
+        let gone = gone_at.map(|minute| Elsewhere { partner, user, pull, item, name, at: at(minute) });
+        let sums = Sums::of_warnings(&heard, &ledger, gone);
+        assert_eq!((sums.warned_twice, sums.warned_wrongly), expected, "{sold_at:?} {gone_at:?}");
+        assert_eq!(sums.of_elsewhere, if gone_at.is_some() { expected.1 } else { 0 });
+    }
+
+    #[test]
+    fn what_is_warned_of_twice_or_wrongly_is_counted() {
+        check(&[(1, "24h"), (9, "1h")], Some(9), None, (0, 0));
+        check(&[(1, "24h"), (9, "24h")], None, None, (1, 0));
+        check(&[(1, "24h"), (9, "1h")], Some(5), None, (0, 1));
+        check(&[(1, "24h"), (9, "1h")], None, Some(9), (0, 0));
+        check(&[(1, "24h"), (9, "1h")], None, Some(0), (0, 2));
+    }
 }

@@ -55,8 +55,7 @@ pub fn sold(at: Duration, sold: &[Sold]) -> Option<String> {
     let sold: Vec<_> = sold.iter().filter(|sold| sold.automatically).collect();
     let amount = sum(sold.iter().filter_map(|sold| sold.amount));
     let what = many(sold.len(), "item");
-    (!sold.is_empty())
-        .then(|| format!("{}  {what} that nobody at {SELLS} sold are sold by themselves, for {amount} USD", day(at)))
+    (!sold.is_empty()).then(|| format!("{}  what nobody at {SELLS} sold is sold by itself: {what}, for {amount} USD", day(at)))
 }
 
 /// `None` when none did.
