@@ -1,4 +1,4 @@
-//! One HTTP GET, bounded.
+//! One HTTP call, bounded.
 
 use std::time::Duration;
 
@@ -9,6 +9,14 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// The body of a successful answer.
 pub async fn get(url: &str) -> Result<String> {
-    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
-    Ok(client.get(url).send().await?.error_for_status()?.text().await?)
+    Ok(client()?.get(url).send().await?.error_for_status()?.text().await?)
+}
+
+/// The same of a POST.
+pub async fn post(url: &str, body: String) -> Result<String> {
+    Ok(client()?.post(url).body(body).send().await?.error_for_status()?.text().await?)
+}
+
+fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().timeout(ANSWER).build()
 }

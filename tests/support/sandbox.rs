@@ -1,6 +1,11 @@
-//! The stand-in upstream as a process, and its ledger: what tests count against.
+//! The stand-in upstream as a process, its clock, and its ledger: what tests count against.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clawback_domain::Time;
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::{Installation, Ledger, Role, http, ports};
 
@@ -9,6 +14,11 @@ use crate::{Installation, Ledger, Role, http, ports};
 pub struct Sandbox {
     role: Role,
     url: String,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    now: Time,
 }
 
 impl Sandbox {
@@ -34,4 +44,23 @@ impl Sandbox {
         let text = http::get(&format!("{}/_control/ledger", self.url)).await?;
         serde_json::from_str(&text).context("the sandbox's ledger is not what the contract says")
     }
+
+    /// What time it is there.
+    pub async fn now(&self) -> Result<Time> {
+        told(&http::get(&self.clock()).await?)
+    }
+
+    /// Moves its clock on; what time it is then.
+    pub async fn advance(&self, span: Duration) -> Result<Time> {
+        told(&http::post(&self.clock(), json!({ "advance": format!("{}us", span.as_micros()) }).to_string()).await?)
+    }
+
+    fn clock(&self) -> String {
+        format!("{}/_control/clock", self.url)
+    }
+}
+
+fn told(text: &str) -> Result<Time> {
+    let Told { now } = serde_json::from_str(text).context("the sandbox's clock is not what the contract says")?;
+    Ok(now)
 }
