@@ -196,9 +196,10 @@ impl Tables {
         person.user.synced = settling.synced;
         settling.changes.iter().for_each(|change| person.plan(change, settling.at));
 
+        let before = if planted(Bug::TurnsOverlap) { person.user.sequence } else { settling.sequence };
         let mut events: Vec<Event> = Vec::new();
         for digest in &settling.digests {
-            let sequence = settling.sequence + events.len() as u64 + 1;
+            let sequence = before + events.len() as u64 + 1;
             let event = EventId::of(User::subject(partner, user_id), sequence);
             let sent = person.send(digest, event, &self.shelf, settling.at);
             if sent.len() < digest.items.len() {
@@ -210,10 +211,10 @@ impl Tables {
         let closes = |pull: &&Pull| self.shelf.pull(pull.purchase, pull.position).filter(is_said).is_some();
         let closed: BTreeSet<PullId> = settling.closed.iter().flatten().filter(closes).map(|pull| pull.id).collect();
         for pulls in &settling.closed {
-            let sequence = settling.sequence + events.len() as u64 + 1;
+            let sequence = before + events.len() as u64 + 1;
             events.extend(settling.expired(pulls, sequence, |pull| closed.contains(&pull)));
         }
-        person.user.sequence = settling.sequence + events.len() as u64;
+        person.user.sequence = before + events.len() as u64;
         rules::due_user(&person.user)?;
         events.iter().try_for_each(|event| rules::new_event(event, &self.log))?;
 
