@@ -168,16 +168,17 @@ impl<'p> Walk<'p> {
         let seller = PartnerId::new(SELLS).expect("the demo's names are short");
         let selling = moment - SELLING;
         self.plant.advance_to(selling).await?;
-        self.until(async || Ok(self.shutting(&seller, moment).await?.is_empty())).await?;
+        self.until(async || Ok(self.shutting(&seller, moment, 1).await?.is_empty())).await?;
         self.catch_up().await?;
         self.say_if_any(self.plant.events.look(|heard| tell::sold(self.since(selling), &heard.sold[sold..])))?;
 
+        let mut unsold = 0;
+        for partner in partner_ids() {
+            unsold += self.shutting(&partner, moment, MOST).await?.iter().filter(|pull| !self.is_elsewhere(pull.id)).count();
+        }
         let closing = after(moment, CLUSTER + CLOSING);
         self.plant.advance_to(closing).await?;
-        for partner in partner_ids() {
-            let said = |pull: &Pull| pull.told.closed_at.is_some() || self.is_elsewhere(pull.id);
-            self.until(async || Ok(self.shutting(&partner, moment).await?.iter().all(said))).await?;
-        }
+        self.until(async || Ok(self.plant.events.look(|heard| heard.closed.len() >= closed + unsold))).await?;
         self.shut = after(moment, CLUSTER);
         self.catch_up().await?;
         self.say_if_any(self.plant.events.look(|heard| tell::closed(self.since(closing), heard.closed.len() - closed)))
@@ -187,8 +188,9 @@ impl<'p> Walk<'p> {
         line.map_or(Ok(()), |line| self.say(&line))
     }
 
-    async fn shutting(&self, partner: &PartnerId, moment: Time) -> Result<Vec<Pull>, Failure> {
-        Ok(self.plant.store.expiring(partner, moment, after(moment, CLUSTER), MOST).await?)
+    /// What is not sold and whose window shuts at about `moment`.
+    async fn shutting(&self, partner: &PartnerId, moment: Time, limit: u32) -> Result<Vec<Pull>, Failure> {
+        Ok(self.plant.store.expiring(partner, moment, after(moment, CLUSTER), limit).await?)
     }
 
     fn is_elsewhere(&self, pull: PullId) -> bool {
