@@ -9,6 +9,8 @@
 mod days;
 #[path = "warns_everyone_once/fate.rs"]
 mod fate;
+#[path = "warns_everyone_once/heard.rs"]
+mod heard;
 #[path = "warns_everyone_once/told.rs"]
 mod told;
 #[path = "warns_everyone_once/users.rs"]

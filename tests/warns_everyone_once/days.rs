@@ -3,7 +3,7 @@
 //! Far from any lead time a jump goes over many turns at once: they are late, but tell nothing. It ends shortly before the next moment;
 //! from there jumps are small, so that what goes out late is late by Clawback's doing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
@@ -20,7 +20,7 @@ const BEFORE: TimeDelta = TimeDelta::seconds(50);
 const NEAR: TimeDelta = TimeDelta::seconds(15);
 const FAR: TimeDelta = TimeDelta::hours(12);
 /// Everybody may be due at once, and a killed worker's messages come to another when the broker finds out.
-const REST: Duration = Duration::from_secs(120);
+const REST: Duration = Duration::from_secs(300);
 /// A turn that was taken moves `due_at` by so much, with the built-in time-outs: while one is under way its look must not grow old.
 const COVER: TimeDelta = TimeDelta::seconds(105);
 /// A turn takes milliseconds. What its worker's death has ended looks the same, and is not waited for.
@@ -36,6 +36,7 @@ pub struct Days {
     pub seed: u64,
     /// What time it was after the last jump.
     at: Time,
+    jumped: Instant,
     pub jumps: usize,
     pub kills: usize,
     /// Jumps near a moment until the next kill.
@@ -49,12 +50,16 @@ pub struct Night {
 }
 
 /// What is to come.
-#[derive(Debug, FromQueryResult)]
 struct Ahead {
-    /// When the next user is due.
-    due: Option<Time>,
+    users: Due,
     /// The next moment of a lead time that is to be told.
     moment: Option<Time>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Due {
+    /// When the next user is due.
+    next: Option<Time>,
     /// Users who are due now.
     overdue: i64,
     /// Users whose turn seems to be under way.
@@ -65,13 +70,13 @@ struct Ahead {
 
 impl Ahead {
     fn is_near(&self) -> bool {
-        self.due.zip(self.moment).is_some_and(|(due, moment)| due >= moment - BEFORE)
+        self.users.next.zip(self.moment).is_some_and(|(due, moment)| due >= moment - BEFORE)
     }
 
     fn next(&self) -> Option<Time> {
-        let due = self.due?;
+        let due = self.users.next?;
         Some(match self.moment.map(|moment| moment - BEFORE) {
-            _ if self.is_near() || self.unread > 0 => due + NEAR,
+            _ if self.is_near() || self.users.unread > 0 => due + NEAR,
             Some(before) => before.min(due + FAR),
             None => due + FAR,
         })
@@ -84,7 +89,7 @@ impl Days {
             (vec![stage.scheduler().await?, stage.scheduler().await?], vec![stage.worker().await?, stage.worker().await?]);
         let at = stage.upstream().now().await?;
         let database = servers::connect(database).await?;
-        Ok(Self { schedulers, workers, stage, database, seed, at, jumps: 0, kills: 0, quiet: 3 })
+        Ok(Self { schedulers, workers, stage, database, seed, at, jumped: Instant::now(), jumps: 0, kills: 0, quiet: 3 })
     }
 
     pub async fn now(&self) -> Result<Time> {
@@ -93,10 +98,10 @@ impl Days {
 
     /// Until every inventory that was to be read is read.
     pub async fn pass_until_read(&mut self) -> Result<()> {
-        self.at = self.now().await?;
+        self.jump(self.at).await?;
         loop {
             let ahead = self.rest().await?;
-            if ahead.unread == 0 {
+            if ahead.users.unread == 0 {
                 return Ok(());
             }
             self.jump(ahead.next().context("who is to be read is due")?).await?;
@@ -145,53 +150,65 @@ impl Days {
     /// Whether a moment of a lead time is within so long of this time.
     pub async fn is_busy(&self, time: Time, within: TimeDelta) -> Result<bool> {
         let sql = "SELECT count(*) AS found FROM warnings WHERE moment BETWEEN $1 AND $2";
-        let values = [(time - within).into(), (time + within).into()];
-        let row =
-            self.database.query_one_raw(Statement::from_sql_and_values(self.database.get_database_backend(), sql, values));
+        let row = self.database.query_one_raw(self.statement(sql, [time - within, time + within]));
         Ok(row.await?.context("a count is a row")?.try_get::<i64>("", "found")? > 0)
     }
 
     async fn jump(&mut self, to: Time) -> Result<()> {
         self.jumps += 1;
-        ensure!(self.jumps < MOST_JUMPS, "the days do not end: {:?}", self.ahead().await);
+        ensure!(self.jumps < MOST_JUMPS, "the days do not end: {:?}", self.due().await);
         let now = self.now().await?;
         self.at = match (to - now).to_std() {
             Ok(span) if !span.is_zero() => self.stage.upstream().advance(span).await?,
             // Real time went there meanwhile.
             _ => now,
         };
+        self.jumped = Instant::now();
         Ok(())
     }
 
     /// Waits until everybody who was due is seen to.
     async fn rest(&self) -> Result<Ahead> {
-        until("nobody is due", REST, || async {
-            let ahead = self.ahead().await?;
-            ensure!(ahead.overdue == 0, "{ahead:?} at {}", self.at);
-            Ok(())
-        })
-        .await?;
-        let over = until("no turn is under way", TURN, || async {
-            let ahead = self.ahead().await?;
-            ensure!(ahead.turning == 0 && ahead.overdue == 0, "{ahead:?}");
-            Ok(ahead)
+        let rested = until("nobody is due", REST, || async {
+            let due = self.due().await?;
+            ensure!(due.overdue == 0, "{due:?} at {}", self.at);
+            Ok(due)
         });
-        match over.await {
-            Ok(ahead) => Ok(ahead),
-            Err(_) => self.ahead().await,
+        let mut due = rested.await?;
+        // Turns that a death has ended stay; others end one after the other.
+        while due.turning > 0 {
+            let fewer = until("a turn has ended", TURN, || async {
+                let now = self.due().await?;
+                ensure!(now.turning < due.turning && now.overdue == 0, "{now:?}");
+                Ok(now)
+            });
+            match fewer.await {
+                Ok(now) => due = now,
+                Err(_) => break,
+            }
         }
+        self.ahead().await
     }
 
     async fn ahead(&self) -> Result<Ahead> {
-        let sql = "SELECT min(due_at) AS due, count(*) FILTER (WHERE due_at <= $1 OR nudges > 0) AS overdue,
+        let sql = "SELECT min(moment) AS moment FROM warnings WHERE state = 'planned'";
+        let row = self.database.query_one_raw(self.statement(sql, [])).await?.context("an aggregate is a row")?;
+        Ok(Ahead { users: self.due().await?, moment: row.try_get("", "moment")? })
+    }
+
+    async fn due(&self) -> Result<Due> {
+        let sql = "SELECT min(due_at) AS next, count(*) FILTER (WHERE due_at <= $1 OR nudges > 0) AS overdue,
                 count(*) FILTER (WHERE due_at BETWEEN $2 AND $3) AS turning,
-                count(*) FILTER (WHERE sync_wanted > synced) AS unread,
-                (SELECT min(moment) FROM warnings WHERE state = 'planned') AS moment
+                count(*) FILTER (WHERE sync_wanted > synced) AS unread
             FROM users";
-        let (since, now) = (self.at - TimeDelta::seconds(1), self.now().await?);
-        let values = [self.at.into(), (since + COVER).into(), (now + COVER).into()];
-        let statement = Statement::from_sql_and_values(self.database.get_database_backend(), sql, values);
-        Ahead::find_by_statement(statement).one(&self.database).await?.context("an aggregate is a row")
+        let since = self.at - TimeDelta::seconds(1);
+        let now = self.at + TimeDelta::from_std(self.jumped.elapsed())?;
+        let statement = self.statement(sql, [self.at, since + COVER, now + COVER]);
+        Due::find_by_statement(statement).one(&self.database).await?.context("an aggregate is a row")
+    }
+
+    fn statement<const N: usize>(&self, sql: &str, times: [Time; N]) -> Statement {
+        Statement::from_sql_and_values(self.database.get_database_backend(), sql, times.map(Into::into))
     }
 
     /// kill -9 of a scheduler or a worker, at a drawn time while it may be at work, and another in its place.
@@ -205,7 +222,9 @@ impl Days {
         let next = self.ahead().await?.next().context("a moment is near")?;
         self.jump(next).await?;
         sleep(Duration::from_millis(drawn(self.seed, "kill", self.kills, 600))).await;
-        if drawn(self.seed, "which", self.kills, 3) == 0 {
+        let is_scheduler = drawn(self.seed, "which", self.kills, 3) == 0;
+        println!("{}: a {} is killed", self.at, if is_scheduler { "scheduler" } else { "worker" });
+        if is_scheduler {
             self.schedulers.remove(0).kill()?;
             self.schedulers.push(self.stage.scheduler().await?);
         } else {

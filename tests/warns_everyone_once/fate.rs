@@ -56,3 +56,38 @@ impl Life {
         self.expiry.filter(|_| self.sold_at.is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hour: i64) -> Time {
+        Time::UNIX_EPOCH + TimeDelta::hours(hour)
+    }
+
+    /// Bought in hour 0; the night lasts from hour 90 to 100. `expected`: of lead times of 72, 24, 6 and 1 hours.
+    fn check(expiry: Option<i64>, sold: Option<i64>, opted_out: bool, expected: [Fate; 4]) {
+        let leads = [72, 24, 6, 1].map(|hours| Lead::seconds(hours * 3600));
+        let night = Night { from: at(90), until: at(100) };
+        let life = Life { bought_at: at(0), expiry: expiry.map(at), sold_at: sold.map(at), opted_out };
+        assert_eq!(leads.map(|lead| life.fate(lead, &leads, &night)), expected, "{life:?}");
+    }
+
+    #[test]
+    fn each_lead_time_has_the_fate_that_the_promise_gives_it() {
+        use Fate::{Late, Not, OnTime};
+        let [sold, past, superseded, expired, opted_out, never] =
+            [Skipped::Sold, Skipped::PastWhenRead, Skipped::Superseded, Skipped::Expired, Skipped::OptedOut, Skipped::NoExpiry]
+                .map(Not);
+        check(None, None, false, [never; 4]);
+        check(Some(168), None, false, [Late, OnTime, OnTime, OnTime]);
+        check(Some(200), None, false, [OnTime; 4]);
+        check(Some(72), None, false, [past, OnTime, OnTime, OnTime]);
+        check(Some(101), None, false, [OnTime, OnTime, superseded, Late]);
+        check(Some(105), None, false, [OnTime, OnTime, Late, OnTime]);
+        check(Some(96), None, false, [OnTime, OnTime, OnTime, expired]);
+        check(Some(97), None, false, [OnTime, OnTime, expired, expired]);
+        check(Some(200), Some(150), false, [OnTime, sold, sold, sold]);
+        check(Some(200), None, true, [opted_out; 4]);
+    }
+}

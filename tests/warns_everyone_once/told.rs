@@ -1,10 +1,6 @@
 //! The audit: what partners were told, held against what must have been told.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
@@ -13,38 +9,18 @@ use clawback_domain::{
     item::{Expiry, Pull},
     warning::{Lead, RowState, Skipped},
 };
-use clawback_store::{Store, Users as _, Warning, WarningFilter};
-use clawback_tests::{Ledger, wait::until};
-use serde_json::Value;
+use clawback_store::{Users as _, Warning, WarningFilter};
+use clawback_tests::Ledger;
 
 use super::{
     days::{Days, Night},
     fate::{Fate, Life},
+    heard::{EARLIEST, Heard, Telling, leads},
     users::Users,
 };
 
-const LEADS: [u32; 4] = [72, 24, 6, 1];
-/// A digest of fifteen minutes, and half a minute for its look; a crowd needs seconds.
-const EARLIEST: TimeDelta = TimeDelta::minutes(17);
 /// After how many days items of the sandbox's production mode expire.
 const WINDOWS: [i64; 3] = [3, 7, 14];
-
-/// One event's word on one pull.
-#[derive(Debug, Clone)]
-struct Telling {
-    event: String,
-    at: Time,
-    late: bool,
-    verified: bool,
-}
-
-/// Everything that partners heard of pulls. An event that came twice counts once.
-#[derive(Default)]
-struct Heard {
-    events: usize,
-    expiring: BTreeMap<(String, Lead), Vec<Telling>>,
-    expired: BTreeMap<String, Vec<Telling>>,
-}
 
 #[derive(Default)]
 pub struct Tally {
@@ -85,7 +61,7 @@ impl Tally {
 }
 
 pub async fn audit(days: &Days, users: &Users, night: &Night) -> Result<Tally> {
-    let heard = heard(days).await?;
+    let heard = Heard::read(days).await?;
     let ledger = days.stage.upstream().ledger().await?;
     let lives = lives(&ledger, &users.pulls(days).await?, users)?;
     let mut rows: BTreeMap<_, _> = all_rows(days).await?.into_iter().map(|row| ((row.row.pull, row.row.lead), row)).collect();
@@ -187,70 +163,4 @@ fn expiry(pull: &Pull, bought_at: Time) -> Result<Option<Time>> {
 
 async fn all_rows(days: &Days) -> Result<Vec<Warning>> {
     Ok(days.stage.store.warnings(WarningFilter { limit: u32::MAX, ..WarningFilter::default() }).await?)
-}
-
-async fn heard(days: &Days) -> Result<Heard> {
-    until("every event is sent", Duration::from_secs(60), || async {
-        let unsent = days.stage.store.events(None, 0, 1_000_000).await?;
-        let unsent = unsent.iter().filter(|event| event.sent_at.is_none()).count();
-        ensure!(unsent == 0, "{unsent} are not");
-        Ok(())
-    })
-    .await?;
-    let (mut heard, mut seen) = (Heard::default(), BTreeSet::new());
-    for name in &days.stage.partners {
-        for event in days.stage.partner(name).await?.take_events().await? {
-            if seen.insert(text(&event["id"])) {
-                heard.take(&event)?;
-            }
-        }
-    }
-    Ok(heard)
-}
-
-impl Heard {
-    fn take(&mut self, event: &Value) -> Result<()> {
-        let (kind, data) = (text(&event["type"]), &event["data"]);
-        if !kind.starts_with("clawback.buyback.") {
-            return Ok(());
-        }
-        self.events += 1;
-        let is = |field: &str| data[field].as_bool().unwrap_or_default();
-        let telling = Telling {
-            event: text(&event["id"]),
-            at: text(&event["time"]).parse()?,
-            late: is("late"),
-            verified: is("verified"),
-        };
-        let mut nearest = None;
-        for item in data["items"].as_array().context("an event of items has some")? {
-            let pull = text(&item["pull_id"]);
-            let tellings = match kind.as_str() {
-                "clawback.buyback.expired" => self.expired.entry(pull).or_default(),
-                _ => {
-                    let lead = reached(text(&item["expires_at"]).parse()?, telling.at)?;
-                    nearest = Some(nearest.map_or(lead, |nearest| lead.min(nearest)));
-                    self.expiring.entry((pull, lead)).or_default()
-                }
-            };
-            tellings.push(telling.clone());
-        }
-        let named = data["lead"].as_str().map(str::to_owned);
-        ensure!(nearest.map(|lead| lead.to_string()) == named, "its items' nearest lead time is {nearest:?}: {event}");
-        Ok(())
-    }
-}
-
-/// A digest names the nearest lead time among its items. That of an item is the nearest which was reached, or soon to be.
-fn reached(expiry: Time, told_at: Time) -> Result<Lead> {
-    leads().into_iter().rev().find(|lead| lead.before(expiry) - EARLIEST <= told_at).context("told before any lead time")
-}
-
-/// Longest first.
-fn leads() -> [Lead; 4] {
-    LEADS.map(|hours| Lead::seconds(hours * 3600))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

@@ -24,7 +24,8 @@ const BOUGHT: Duration = Duration::from_secs(300);
 const SOLD: Duration = Duration::from_secs(120);
 /// Of all pulls, one in so many is asked to be sold at each of three times.
 const SOLD_OF: u64 = 30;
-const OPTED_OUT_OF: u64 = 12;
+/// Of all users, one in so many wants no warnings. Odd: the partners take turns, and each has some.
+const OPTED_OUT_OF: usize = 11;
 
 pub struct Users {
     count: usize,
@@ -44,7 +45,8 @@ impl Users {
 
     pub async fn opt_out(&mut self, days: &Days) -> Result<()> {
         let now = days.now().await?;
-        for number in (0..self.count).filter(|number| drawn(self.seed, "opted out", *number, OPTED_OUT_OF) == 0) {
+        let first = usize::try_from(drawn(self.seed, "opted out", 0, OPTED_OUT_OF as u64))?;
+        for number in (first..self.count).step_by(OPTED_OUT_OF) {
             let (partner, user) = (PartnerId::new(&days.stage.partners[number % PARTNERS])?, UserId::new(name(number))?);
             let settings = UserSettings { warnings: false, ..UserSettings::default() };
             days.stage.store.set_user_settings(&partner, &user, settings, now).await?;
