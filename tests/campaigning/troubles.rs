@@ -122,7 +122,10 @@ mod tests {
             How::Anytime(_) | How::Stored(_) => None,
         });
         let points: BTreeSet<&str> = points.map(Point::as_str).collect();
-        let all: BTreeSet<&str> = Point::ALL.iter().map(|point| point.as_str()).collect();
+        // A user's turn comes a minute after a fulfilment, and no cycle waits for it: the simulation dies there.
+        let later = [Point::UserTurnTaken, Point::UserLookedNotSettled, Point::OfferedNotStepped];
+        let all = Point::ALL.iter().filter(|point| !later.contains(point));
+        let all: BTreeSet<&str> = all.map(|point| point.as_str()).collect();
         assert_eq!(points, all);
     }
 }
