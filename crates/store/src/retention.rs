@@ -28,7 +28,8 @@ pub enum Prunable {
     Timelines,
     /// All else but their rows: attempts, events and their deliveries, metadata, evidence. Those whose timeline is gone, by when they ended.
     Orders,
-    /// Pulls that were sold, by when, if their purchase was pruned. Every other may be held, and explains what an inventory shows.
+    /// Pulls that were sold, by when, if their purchase was pruned; their warnings go with them. Every other may be held, and explains what
+    /// an inventory shows.
     Pulls,
 }
 

@@ -98,7 +98,7 @@ pub trait Users: Send + Sync + 'static {
     ///
     /// Digests are composed here: a warning goes out if it is planned still, whatever the turn believed, and its pull is neither sold nor,
     /// as far as the last look tells, missing.
-    async fn settle_user(&self, settling: Settling) -> Result<Option<Vec<Event>>, StoreError>;
+    async fn settle_user(&self, settling: &Settling) -> Result<Option<Vec<Event>>, StoreError>;
 
     /// How many users of a partner have a warning, planned or sent, whose lead time is reached in `from..until`.
     async fn crowd(&self, partner: &PartnerId, from: Time, until: Time) -> Result<u64, StoreError>;

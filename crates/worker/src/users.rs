@@ -143,7 +143,7 @@ impl Worker {
         drop(watching);
         let due: Vec<Time> =
             settling.digests.iter().flat_map(|digest| digest.items.iter().map(|(row, _)| row.moment())).collect();
-        let Some(events) = self.settle_user(tenant, &user, settling).await else { return };
+        let Some(events) = self.settle_user(tenant, &user, &settling).await else { return };
         reach(Point::StoredNotPublished);
         tell::warned(&tenant.id, &events, &due, now);
         for event in events {
@@ -152,10 +152,10 @@ impl Worker {
     }
 
     /// `None`: the row has moved on, or comes due again.
-    async fn settle_user(&self, tenant: &Tenant, user: &UserId, settling: Settling) -> Option<Vec<Event>> {
+    async fn settle_user(&self, tenant: &Tenant, user: &UserId, settling: &Settling) -> Option<Vec<Event>> {
         let mut tries = 0;
         loop {
-            match self.doors.store.settle_user(settling.clone()).await {
+            match self.doors.store.settle_user(settling).await {
                 Ok(events) => return events,
                 // The version tells whether an earlier try stood.
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_)))

@@ -51,8 +51,9 @@ impl Users for SimStore {
         self.read(|store| async move { store.watching(&partner, &user).await }).await
     }
 
-    async fn settle_user(&self, settling: Settling) -> Result<Option<Vec<Event>>, StoreError> {
-        self.write(|store| async move { store.settle_user(settling).await }).await
+    async fn settle_user(&self, settling: &Settling) -> Result<Option<Vec<Event>>, StoreError> {
+        let settling = settling.clone();
+        self.write(|store| async move { store.settle_user(&settling).await }).await
     }
 
     async fn crowd(&self, partner: &PartnerId, from: Time, until: Time) -> Result<u64, StoreError> {

@@ -105,7 +105,10 @@ impl Tables {
             }
             Prunable::Pulls => {
                 let sold: Vec<_> = self.sold(id).cloned().collect();
-                sold.iter().for_each(|pull| self.shelf.give_up(pull));
+                for pull in &sold {
+                    self.shelf.give_up(pull);
+                    self.people.forget(pull);
+                }
             }
         }
     }

@@ -104,6 +104,12 @@ impl People {
         *due_at = sooner(*due_at, after(at, SYNC_AFTER));
     }
 
+    /// The warnings of a pull.
+    pub(super) fn forget(&mut self, pull: &Pull) {
+        let person = self.0.get_mut(&(pull.partner.clone(), pull.user_id.clone()));
+        person.into_iter().for_each(|person| person.warnings.retain(|(of, _), _| *of != pull.id));
+    }
+
     fn set(&mut self, partner: &PartnerId, user: &UserId, settings: UserSettings, now: Time) {
         let user = &mut self.person(partner, user).user;
         user.settings = settings;
@@ -273,8 +279,8 @@ impl Users for Memory {
         Ok(self.read(|tables| tables.watching(partner, user)))
     }
 
-    async fn settle_user(&self, settling: Settling) -> Result<Option<Vec<Event>>, StoreError> {
-        self.commit(|tables| tables.settle(&settling))
+    async fn settle_user(&self, settling: &Settling) -> Result<Option<Vec<Event>>, StoreError> {
+        self.commit(|tables| tables.settle(settling))
     }
 
     async fn crowd(&self, partner: &PartnerId, from: Time, until: Time) -> Result<u64, StoreError> {

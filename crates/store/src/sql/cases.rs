@@ -11,8 +11,8 @@ use clawback_domain::{
     purchase::Purchase,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    Select, TransactionTrait,
 };
 use uuid::Uuid;
 
@@ -26,15 +26,21 @@ use super::{
 };
 use crate::{AttemptRecord, StoreError};
 
-pub(super) const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 impl Sql {
-    /// One snapshot: without it, a purchase that is fulfilled meanwhile could be missing both here and among the pulls.
-    pub(super) async fn find_case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
+    /// A transaction that reads everything as of one moment. SQLite's always do.
+    pub(super) async fn snapshot(&self) -> Result<DatabaseTransaction, StoreError> {
         let tx = self.read.begin().await.map_err(reading)?;
         if self.is_postgres() {
             tx.execute_unprepared(SNAPSHOT).await.map_err(reading)?;
         }
+        Ok(tx)
+    }
+
+    /// One snapshot: without it, a purchase that is fulfilled meanwhile could be missing both here and among the pulls.
+    pub(super) async fn find_case(&self, partner: &PartnerId, user: &UserId) -> Result<Case, StoreError> {
+        let tx = self.snapshot().await?;
         let key = (partner.as_str().to_owned(), user.as_str().to_owned());
         let ruled = cases::Entity::find_by_id(key).one(&tx).await.map_err(reading)?;
         let orders: Vec<AnyOrder> = all(open(partner, user, MOST_OPEN + 1).all(&tx).await)?;

@@ -106,11 +106,7 @@ impl Sql {
         self.write.execute_raw(self.statement(moved, vec![now.into()])).await.map_err(failure::writing)?;
 
         let mut values: Vec<Value> = vec![now.into(), i64::from(limit).into()];
-        values.extend(except.iter().map(|partner| Value::from(partner.as_str())));
-        let others = match placeholders(3, except.len()) {
-            list if list.is_empty() => String::new(),
-            list => format!("AND partner NOT IN ({list})"),
-        };
+        let others = not_of(except, &mut values);
         let nudged = nudged(now, &mut values);
         let claimed = format!(
             "WITH c AS MATERIALIZED (
@@ -232,6 +228,13 @@ pub fn nudged_on(now: Time, values: &mut Vec<Value>) -> String {
         nudges += 1;
     }
     next + &format!(" ELSE {} END", bind(next_nudge(nudges)))
+}
+
+/// `AND partner NOT IN …`, or nothing.
+pub fn not_of(except: &[PartnerId], values: &mut Vec<Value>) -> String {
+    let list = placeholders(values.len() + 1, except.len());
+    values.extend(except.iter().map(|partner| Value::from(partner.as_str())));
+    if list.is_empty() { list } else { format!("AND partner NOT IN ({list})") }
 }
 
 /// `$first, $first+1, …`, or nothing.

@@ -196,15 +196,18 @@ impl Sql {
         Ok(count)
     }
 
-    /// By the index that found them: pulls have none by their id.
+    /// By the index that found them: pulls have none by their id. A turn, too, writes pulls before warnings.
     async fn remove_pulls(&self, tx: &DatabaseTransaction, rows: &[Row]) -> Result<u64, DbErr> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(0) };
         let sql = format!(
             "DELETE FROM pulls WHERE sold_at IS NOT NULL AND (sold_at, id) >= ($1, $2) AND (sold_at, id) <= ($3, $4)
-                AND EXISTS (SELECT 1 FROM orders p WHERE p.id = pulls.purchase AND p.pruned = {TOMBSTONE})"
+                AND EXISTS (SELECT 1 FROM orders p WHERE p.id = pulls.purchase AND p.pruned = {TOMBSTONE})
+            RETURNING id"
         );
         let values = vec![first.at.into(), first.id.into(), last.at.into(), last.id.into()];
-        Ok(tx.execute_raw(self.statement(sql, values)).await?.rows_affected())
+        let gone = self.ids(tx, sql, values).await?;
+        let count = gone.len() as u64;
+        self.delete(tx, "warnings", "pull_id", gone).await.map(|()| count)
     }
 
     /// Which of these orders were so, and are marked now.
@@ -218,6 +221,11 @@ impl Sql {
     ) -> Result<Vec<Value>, DbErr> {
         let sql = format!("UPDATE orders SET {set} WHERE id IN ({}) AND {are} RETURNING id", placeholders(2, ids.len()));
         let values = [vec![before.into()], ids].concat();
+        self.ids(tx, sql, values).await
+    }
+
+    /// Of the rows that a statement returns.
+    async fn ids(&self, tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<Vec<Value>, DbErr> {
         let rows = tx.query_all_raw(self.statement(sql, values)).await?;
         rows.iter().map(|row| row.try_get_by_index::<Uuid>(0).map(Value::from)).collect()
     }

@@ -14,7 +14,7 @@ use clawback_domain::{
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
-    TransactionTrait, Value,
+    Value,
 };
 use uuid::Uuid;
 
@@ -23,11 +23,10 @@ pub(super) use settle::{CLOSES, ENDS, OFFERS, REPLANS, SENDS, TURNS};
 
 use super::{
     Sql,
-    cases::SNAPSHOT,
     entity::{id, orders, pulls, users, warnings},
     failure::{self, reading},
     json,
-    orders::{all, get, nudged_on, placeholders, pulls_of_user},
+    orders::{all, get, not_of, nudged_on, pulls_of_user},
 };
 use crate::{DueUser, StoreError, Users, Warning, WarningFilter, WarningState};
 
@@ -57,11 +56,7 @@ impl Users for Sql {
 
     async fn claim_due_users(&self, now: Time, limit: u32, except: &[PartnerId]) -> Result<Vec<DueUser>, StoreError> {
         let mut values: Vec<Value> = vec![now.into(), i64::from(limit).into()];
-        values.extend(except.iter().map(|partner| Value::from(partner.as_str())));
-        let others = match placeholders(3, except.len()) {
-            list if list.is_empty() => String::new(),
-            list => format!("AND partner NOT IN ({list})"),
-        };
+        let others = not_of(except, &mut values);
         let skip = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
         let nudged = nudged_on(now, &mut values);
         let claimed = format!(
@@ -91,10 +86,7 @@ impl Users for Sql {
     }
 
     async fn watching(&self, partner: &PartnerId, user: &UserId) -> Result<Option<Watching>, StoreError> {
-        let tx = self.read.begin().await.map_err(reading)?;
-        if self.is_postgres() {
-            tx.execute_unprepared(SNAPSHOT).await.map_err(reading)?;
-        }
+        let tx = self.snapshot().await?;
         let known = by_id(partner, user).one(&tx).await.map_err(reading)?.map(User::try_from).transpose()?;
         let watching = match known {
             None => None,
@@ -109,8 +101,8 @@ impl Users for Sql {
         Ok(watching)
     }
 
-    async fn settle_user(&self, settling: Settling) -> Result<Option<Vec<Event>>, StoreError> {
-        settle::settle(self, &settling).await
+    async fn settle_user(&self, settling: &Settling) -> Result<Option<Vec<Event>>, StoreError> {
+        settle::settle(self, settling).await
     }
 
     async fn crowd(&self, partner: &PartnerId, from: Time, until: Time) -> Result<u64, StoreError> {

@@ -10,6 +10,7 @@ use clawback_domain::{
     order::AnyOrder,
     purchase::{Fulfilled, Purchase, State},
     sellback,
+    user::Settling,
 };
 use clawback_store::{
     DeadLetterState, Filter, Inserted, Page, Place, Prunable, Pruned, Replay, Sent, Settled, Store,
@@ -23,6 +24,7 @@ use crate::{
     letters::letter,
     sale::{self, sale_of},
     stage::Stage,
+    watch,
 };
 
 const LATER: i64 = 1_000_000;
@@ -258,6 +260,10 @@ pub async fn an_order_is_kept_while_an_event_of_it_did_not_get_out(store: Stage)
 pub async fn a_sold_pull_goes_with_its_purchase_and_every_other_stays(store: Stage) {
     let row = fulfilled(&*store, acme(), "bought", at(0)).await;
     let pulls = store.pulls(row.id).await.unwrap();
+    let planned: Vec<_> = pulls.iter().map(|pull| watch::planned(pull, at(watch::SHUTS))).collect();
+    let planning =
+        Settling { changes: watch::inserted(&planned), ..watch::settling(&watch::known(&*store, "user-1").await, at(1)) };
+    watch::settle(&*store, planning).await;
     let begun = sale::offered(sale::sellback(acme(), "sold", "item-0", at(1)), Some(sale::place(&pulls[0])));
     let begun = sale::keep(&*store, begun).await;
     let sold = sale::moved(&*store, sale::told(&begun, sale::sold_for(8_500_000), at(20))).await;
@@ -269,6 +275,7 @@ pub async fn a_sold_pull_goes_with_its_purchase_and_every_other_stays(store: Sta
     assert_eq!(prune_all(&*store, at(21)).await, [("timelines", 1), ("orders", 1), ("pulls", 1)]);
     assert_eq!(store.pulls_of_user(&acme(), &user("user-1")).await.unwrap(), pulls[1..]);
     assert_eq!(store.case(&acme(), &user("user-1")).await.unwrap().pulls, pulls[1..]);
+    assert_eq!(watch::watching(&*store, "user-1").await.rows, planned[1..], "its warnings go with it");
     let left = sale_of(&*store, sold.id).await;
     let (sellback::State::Sold(was), sellback::State::Sold(is)) = (&sold.state, &left.state) else { panic!("{left:?}") };
     assert_eq!((is.amount, is.estimated, left.digest), (was.amount, was.estimated, sold.digest));

@@ -149,7 +149,7 @@ pub async fn settings_are_kept_and_make_their_user_due(store: Stage) {
     let changed =
         User { settings: UserSettings::default(), version: turned.version + 1, due_at: Some(at(300)), ..turned.clone() };
     assert_eq!(known(&*store, "user-1").await, changed);
-    assert_eq!(store.settle_user(settling(&turned, at(310))).await.unwrap(), None, "it was decided by the old ones");
+    assert_eq!(store.settle_user(&settling(&turned, at(310))).await.unwrap(), None, "it was decided by the old ones");
     assert_eq!(known(&*store, "user-1").await, changed);
 }
 
@@ -166,7 +166,7 @@ pub async fn a_turn_with_nothing_ahead_leaves_its_user_alone(store: Stage) {
 pub async fn who_wants_a_look_is_never_left_without_a_due_time(store: Stage) {
     drawn(&*store, "user-1", "r-1", at(0)).await;
     let user = known(&*store, "user-1").await;
-    let forgotten = store.settle_user(Settling { synced: 0, ..settling(&user, at(70)) }).await;
+    let forgotten = store.settle_user(&Settling { synced: 0, ..settling(&user, at(70)) }).await;
     assert!(matches!(forgotten, Err(StoreError::Refused(_))), "{forgotten:?}");
     assert_eq!(known(&*store, "user-1").await, user);
 }
@@ -216,7 +216,7 @@ pub async fn turns_purchases_and_looks_at_once_do_not_disturb_each_other(store: 
                     let (closed, offered) = (vec![seen.pulls.clone()], seen.pulls.iter().map(|pull| pull.id).collect());
                     let (changes, digests) = (inserted(&rows), vec![digest(items)]);
                     let turn = Settling { changes, digests, closed, offered, ..settling(&seen.user, now) };
-                    store.settle_user(turn).await.unwrap();
+                    store.settle_user(&turn).await.unwrap();
                 }
             };
             tokio::join!(purchase, turns);

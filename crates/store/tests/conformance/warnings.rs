@@ -169,11 +169,11 @@ pub async fn a_turn_that_does_not_fit_writes_nothing(store: Stage) {
             due_at: Some(at(99)),
             ..settling(&before.user, at(70))
         };
-        assert_eq!(store.settle_user(turn.clone()).await.unwrap(), None);
+        assert_eq!(store.settle_user(&turn).await.unwrap(), None);
         assert_eq!(watching(&*store, "user-1").await, before);
         assert_eq!(store.last_event(User::subject(&acme(), &before.user.id)).await.unwrap(), None);
         let stranger = Settling { user_id: user("nobody"), ..turn };
-        assert_eq!(store.settle_user(stranger).await.unwrap(), None);
+        assert_eq!(store.settle_user(&stranger).await.unwrap(), None);
     }
     assert_eq!(store.watching(&acme(), &user("nobody")).await.unwrap(), None);
 }
@@ -192,7 +192,7 @@ pub async fn of_two_turns_of_one_version_at_once_one_stands(store: Stage) {
         };
         let turns = [turn(0), turn(1)];
         let told =
-            at_once(handles.iter().cloned().zip(turns).map(|(store, turn)| async move { store.settle_user(turn).await }));
+            at_once(handles.iter().cloned().zip(turns).map(|(store, turn)| async move { store.settle_user(&turn).await }));
         let told: Vec<_> = told.await.into_iter().filter_map(|told| told.unwrap()).collect();
         assert_eq!(told.len(), 1, "one of two");
         let after = known(&*store, "user-1").await;

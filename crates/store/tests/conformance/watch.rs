@@ -107,7 +107,7 @@ pub async fn seen(store: &dyn Store, request: &str, now: i64) -> Vec<Pull> {
 
 /// Ends a turn that fits; what it told.
 pub async fn settle(store: &dyn Store, settling: Settling) -> Vec<Event> {
-    store.settle_user(settling).await.unwrap().expect("the version fits")
+    store.settle_user(&settling).await.unwrap().expect("the version fits")
 }
 
 pub async fn plan(store: &dyn Store, changes: Vec<Change>) {

@@ -57,7 +57,7 @@ async fn turn(store: &dyn Store, n: i64) {
         offered: pulls.iter().map(|pull| pull.id).collect(),
         ..watch::settling(&watching.user, at(100 * n + 61))
     };
-    assert_eq!(store.settle_user(settling).await.unwrap().map(|events| events.len()), Some(2));
+    assert_eq!(store.settle_user(&settling).await.unwrap().map(|events| events.len()), Some(2));
     let soon =
         WarningFilter { partner: Some(acme()), from: Some(at(0)), until: Some(at(5000)), limit: 3, ..Default::default() };
     store.warnings(soon).await.unwrap();
