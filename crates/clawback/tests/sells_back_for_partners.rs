@@ -195,7 +195,7 @@ async fn see(up: &Up, purchase: &Value) {
     let store = sql::connect(&up.place.store_url(), sql::Options::default()).await.unwrap();
     let at = store.clock().await.unwrap();
     let week = Expiry::At(after(at, Duration::from_secs(7 * 24 * 3600)));
-    let shown = |expiry, price| Some(Shown { purchased_at: None, expiry, price });
+    let shown = |expiry, price| Some(Shown { expiry, price, ..Shown::default() });
     let id = purchase["purchase_id"].as_str().unwrap().parse().unwrap();
     let pulls = vec![
         (id, 0, shown(week, Some(Money::usd(7_500_000)))),

@@ -117,6 +117,8 @@ pub struct Sight {
     pub expiry_read_at: Option<Time>,
     /// The buyback price that the last look which showed it told; `None`: none that could be read.
     pub price: Option<Money>,
+    /// The last look that showed it showed an item of another id, for which it may have been exchanged.
+    pub exchanged: bool,
 }
 
 /// Two good looks this far apart that do not show a pull make it gone.
@@ -166,6 +168,7 @@ impl Sight {
                     Expiry::Never | Expiry::At(_) => looked_at,
                 },
                 price: shown.price,
+                exchanged: shown.exchanged,
             },
             None => {
                 let missing_since = self.seen_at.and(self.missing_since.or(looked_at));
@@ -182,6 +185,8 @@ pub struct Shown {
     pub purchased_at: Option<Time>,
     pub expiry: Expiry,
     pub price: Option<Money>,
+    /// It is an item of another id.
+    pub exchanged: bool,
 }
 
 /// When the buyback window of a pull shuts.
@@ -216,7 +221,12 @@ impl From<Item> for HeldItem {
 impl HeldItem {
     /// How it shows a pull of which it is the item; surely, if it cannot be another's.
     pub fn shown(&self, surely: bool) -> Shown {
-        Shown { purchased_at: self.purchased_at.filter(|_| surely), expiry: self.expiry, price: self.item.buyback_price }
+        Shown {
+            purchased_at: self.purchased_at.filter(|_| surely),
+            expiry: self.expiry,
+            price: self.item.buyback_price,
+            exchanged: false,
+        }
     }
 
     /// What tells it from others of its user.

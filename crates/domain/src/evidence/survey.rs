@@ -111,11 +111,12 @@ pub(super) fn listed<'a>(held: &'a HeldItem, others: &[Other<'_>], clock: Skew, 
 /// Which of the pulls a look shows.
 pub(super) fn shown(case: &Case, items: &[HeldItem], explained: &Explanation) -> Vec<Option<Shown>> {
     let mut shown = vec![None; case.pulls.len()];
-    for (place, item) in items.iter().enumerate() {
-        if let Some(slot) = explained.by[place].and_then(|explained| shown.get_mut(explained.by)) {
+    for (place, held) in items.iter().enumerate() {
+        let Some(by) = explained.by[place] else { continue };
+        if let Some(pull) = case.pulls.get(by.by) {
             // A time that may be another's would be believed from then on.
-            let surely = explained.by[place].is_some_and(|explained| explained.surely && explained.only_way);
-            *slot = Some(item.shown(surely && !explained.doubtful[place]));
+            let surely = by.surely && by.only_way && !explained.doubtful[place];
+            shown[by.by] = Some(Shown { exchanged: pull.item.item_id != held.item.item_id, ..held.shown(surely) });
         }
     }
     shown

@@ -463,6 +463,16 @@ fn a_look_keeps_what_it_showed_of_each_pull() {
 }
 
 #[test]
+fn what_a_pull_may_have_been_exchanged_for_shows_it_under_another_id() {
+    let told = Sight::default().after(at(950), Some(Shown::default()));
+    let mut scene = Scenario::new(1, None).knowing(pull("x", 900, told)).knowing(pull("x", 910, told));
+    let survey = scene.examine(1020, &[held("x", "gold", 895), held("y", "gold", 890)]).survey.unwrap();
+    let sights: Vec<_> = scene.case.pulls.iter().map(|pull| (pull.sight.standing(), pull.sight.exchanged)).collect();
+    assert_eq!(sights, [(crate::item::Standing::Held, true), (crate::item::Standing::Held, false)]);
+    assert!(survey.unexplained.is_empty(), "y may be what the first bought: {:?}", survey.unexplained);
+}
+
+#[test]
 fn what_was_cancelled_yields_to_a_doubt_that_explains_the_items() {
     let mut failed = pending(accepted("failed", "gold", 1, CALLED), CALLED, &[]);
     if let State::Pending(pending) = &mut failed.purchase.state {

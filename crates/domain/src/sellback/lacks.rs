@@ -31,6 +31,8 @@ pub struct KnownCopy {
 impl KnownCopy {
     fn has_to_be_shown(&self, read_at: Time) -> bool {
         match self.sight.standing() {
+            // No look will show this id once more for it.
+            _ if self.sight.exchanged => false,
             Standing::Held | Standing::Missing => true,
             Standing::NotSeen => read_at < after(self.created_at, LAG),
             Standing::Gone | Standing::Sold => false,

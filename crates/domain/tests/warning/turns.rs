@@ -134,7 +134,7 @@ impl World<'_> {
             let held = end(thing.shown.0) <= now && now < end(thing.shown.1);
             let held = held && thing.sold.is_none_or(|sold| now < at(sold));
             let expiry = thing.expires.map_or(Expiry::Never, |expires| Expiry::At(at(expires)));
-            let shown = Shown { purchased_at: None, expiry, price: Some(Money::usd(thing.price * 1_000_000)) };
+            let shown = Shown { expiry, price: Some(Money::usd(thing.price * 1_000_000)), ..Shown::default() };
             if let Some(own) = watching.pulls.iter_mut().find(|own| own.id == pull(n as u128)) {
                 own.sight = own.sight.after(now, held.then_some(shown));
             }

@@ -227,8 +227,8 @@ impl Shelf {
         let pulls = places.into_iter().map(|(_, purchase, position)| &self.pulls[&(*purchase, *position)]);
         let unsold = pulls.filter(|pull| pull.item.item_id == *item && pull.sale.is_none()).take(MOST_KNOWN);
         let copy = |pull: &Pull| {
-            let Sight { looked_at, seen_at, missing_since, purchased_at, .. } = pull.sight;
-            let sight = Sight { looked_at, seen_at, missing_since, purchased_at, ..Sight::default() };
+            let Sight { looked_at, seen_at, missing_since, purchased_at, exchanged, .. } = pull.sight;
+            let sight = Sight { looked_at, seen_at, missing_since, purchased_at, exchanged, ..Sight::default() };
             KnownCopy { user_id: pull.user_id.clone(), created_at: pull.created_at, sight }
         };
         unsold.map(copy).collect()

@@ -54,6 +54,7 @@ pub static LOOKS: Bulk = Bulk {
         ("expiry_known", Kind::Bool),
         ("expires_at", Kind::Time),
         ("price", Kind::BigInt),
+        ("exchanged", Kind::Bool),
     ],
     then: "UPDATE pulls SET looked_at = n_at,
             seen_at = CASE WHEN n_shown THEN n_at ELSE seen_at END,
@@ -64,7 +65,8 @@ pub static LOOKS: Bulk = Bulk {
                 WHEN n_expiry_known AND NOT (expiry_known AND expires_at IS NOT DISTINCT FROM n_expires_at) THEN n_at
                 ELSE expiry_read_at END,
             expires_at = CASE WHEN n_expiry_known THEN n_expires_at ELSE expires_at END,
-            price = CASE WHEN n_shown THEN n_price ELSE price END
+            price = CASE WHEN n_shown THEN n_price ELSE price END,
+            exchanged = CASE WHEN n_shown THEN n_exchanged ELSE exchanged END
         FROM v WHERE partner = n_partner AND user_id = n_user_id AND purchase = n_purchase AND position = n_position
             AND (looked_at IS NULL OR looked_at < n_at)",
     returns: false,
@@ -85,6 +87,7 @@ fn look_rows<'a>(look: &'a Sightings, pulls: &[Sighting<'_>]) -> Rows<'a> {
             Cell::Bool(expiry_known),
             Cell::Time(expires_at),
             Cell::BigInt(shown.and_then(|shown| shown.price).map(Money::millionths)),
+            Cell::Bool(shown.is_some_and(|shown| shown.exchanged)),
         ]);
     }
     rows

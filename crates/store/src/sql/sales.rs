@@ -8,14 +8,11 @@ use clawback_domain::{
     item::{Pull, Sight},
     sellback::{KnownCopy, MOST_HOLDERS, MOST_KNOWN, MOST_SALES, SaleCase, SoldCopy},
 };
-use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use uuid::Uuid;
 
 use super::{
     Sql,
-    cases::SNAPSHOT,
     entity::{id, orders, pulls},
     failure::reading,
     orders::{all, pulls_of_user},
@@ -29,10 +26,7 @@ impl Sql {
         user: &UserId,
         target: &Target,
     ) -> Result<SaleCase, StoreError> {
-        let tx = self.read.begin().await.map_err(reading)?;
-        if self.is_postgres() {
-            tx.execute_unprepared(SNAPSHOT).await.map_err(reading)?;
-        }
+        let tx = self.snapshot().await?;
         let pulls = all(pulls_of_user(partner, user).filter(wanted(target)).all(&tx).await)?;
         let case = match item(target, &pulls) {
             None => SaleCase { pulls, ..SaleCase::default() },
@@ -107,10 +101,10 @@ async fn copies<'a>(
     users: impl Iterator<Item = &'a UserId>,
     item: &ItemId,
 ) -> Result<Vec<KnownCopy>, StoreError> {
-    type Row = (String, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>);
+    type Row = (String, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>, bool);
     let rows = unsold(partner, users, item).into_tuple::<Row>().all(db).await.map_err(reading)?;
-    let copy = |(user, created_at, looked_at, seen_at, missing_since, purchased_at): Row| {
-        let sight = Sight { looked_at, seen_at, missing_since, purchased_at, ..Sight::default() };
+    let copy = |(user, created_at, looked_at, seen_at, missing_since, purchased_at, exchanged): Row| {
+        let sight = Sight { looked_at, seen_at, missing_since, purchased_at, exchanged, ..Sight::default() };
         Ok(KnownCopy { user_id: id("user_id", &user)?, created_at, sight })
     };
     rows.into_iter().map(copy).collect()
@@ -161,7 +155,7 @@ pub fn unsold<'a>(partner: &PartnerId, users: impl Iterator<Item = &'a UserId>, 
     use pulls::Column as C;
     pulls::Entity::find()
         .select_only()
-        .columns([C::UserId, C::CreatedAt, C::LookedAt, C::SeenAt, C::MissingSince, C::PurchasedAt])
+        .columns([C::UserId, C::CreatedAt, C::LookedAt, C::SeenAt, C::MissingSince, C::PurchasedAt, C::Exchanged])
         .filter(C::Partner.eq(partner.as_str()))
         .filter(C::ItemId.eq(item.as_str()))
         .filter(C::UserId.is_in(users.map(UserId::as_str)))

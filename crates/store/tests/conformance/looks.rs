@@ -12,7 +12,10 @@ fn shown(seconds: i64) -> Option<Shown> {
 }
 
 /// Shown, without the time at which it was bought.
-const UNDATED: Option<Shown> = Some(Shown { purchased_at: None, expiry: Expiry::NotRead, price: None });
+const UNDATED: Option<Shown> = Some(Shown { purchased_at: None, expiry: Expiry::NotRead, price: None, exchanged: false });
+
+/// Shown by an item of another id.
+const EXCHANGED: Option<Shown> = Some(Shown { purchased_at: None, expiry: Expiry::NotRead, price: None, exchanged: true });
 
 fn look(seconds: i64, pulls: &[(&Pull, Option<Shown>)]) -> Sightings {
     let pulls = pulls.iter().map(|(pull, shown)| (pull.purchase, pull.position, *shown)).collect();
@@ -42,6 +45,8 @@ pub async fn what_looks_show_makes_how_a_pull_stands(store: Stage) {
         (450, None, Gone),
         (460, UNDATED, Held),
         (470, None, Missing),
+        (471, EXCHANGED, Held),
+        (472, None, Missing),
         (480, UNDATED, Held),
         (481, None, Missing),
         (9000, None, Gone),
@@ -130,7 +135,7 @@ pub async fn pulls_that_are_not_known_are_ignored(store: Stage) {
 /// What the last look that showed it told; an expiry that it did not tell is as it was.
 pub async fn a_look_tells_expiry_and_price(store: Stage) {
     fulfilled(&*store, acme(), "r-1", at(0)).await;
-    let told = |expiry, price: Option<i64>| Some(Shown { purchased_at: None, expiry, price: price.map(Money::usd) });
+    let told = |expiry, price: Option<i64>| Some(Shown { expiry, price: price.map(Money::usd), ..Shown::default() });
     let steps = [
         told(Expiry::NotRead, None),
         told(Expiry::At(at(500)), Some(8_500_000)),

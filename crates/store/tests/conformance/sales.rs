@@ -333,7 +333,7 @@ pub async fn every_sale_of_an_item_leaves_a_trace(store: Stage) {
 pub async fn a_sale_case_tells_the_copies_that_a_look_has_to_show(store: Stage) {
     let names = ["zoe", "user-1", "bob", "ann", "cleo", "dan"];
     let pulls = hold(&store, names.map(str::to_owned)).await;
-    let seen = Shown { purchased_at: Some(at(-7)), ..Shown::default() };
+    let seen = Shown { purchased_at: Some(at(-7)), exchanged: true, ..Shown::default() };
     for (seconds, shown) in [(1, Some(seen)), (2, None)] {
         let pulls = vec![(pulls[3].purchase, pulls[3].position, shown)];
         store.record_look(Sightings { partner: acme(), user_id: user("ann"), at: at(seconds), pulls }).await.unwrap();
@@ -343,6 +343,7 @@ pub async fn a_sale_case_tells_the_copies_that_a_look_has_to_show(store: Stage) 
         seen_at: Some(at(1)),
         missing_since: Some(at(2)),
         purchased_at: Some(at(-7)),
+        exchanged: true,
         ..Sight::default()
     };
     let bobs = Sellback::accept(acme(), SellbackOf { name: "bob" }.command(), at(1), trace());

@@ -249,6 +249,7 @@ fn a_look_that_lacks_a_known_copy_is_not_used() {
         expiry: Expiry::NotRead,
         expiry_read_at: None,
         price: None,
+        exchanged: false,
     };
     let known = |name: &str, created: u64, sight: Sight| KnownCopy { user_id: user(name), created_at: at(created), sight };
     let dated = |name: &str, bought: u64| known(name, 1, Sight { purchased_at: Some(at(bought)), ..SEEN });
@@ -274,6 +275,10 @@ fn a_look_that_lacks_a_known_copy_is_not_used() {
     let missing = |looked: u64| Sight { missing_since: Some(at(200)), looked_at: Some(at(looked)), ..SEEN };
     assert!(lacks(vec![known("ben", 1, missing(319))], &[7], &[]), "one look alone proves nothing");
     assert!(!lacks(vec![known("ben", 1, missing(320))], &[7], &[]), "it is gone");
+    assert!(
+        !lacks(vec![known("ben", 1, Sight { exchanged: true, ..SEEN })], &[7], &[]),
+        "ben may hold another item in its place"
+    );
     assert!(lacks(vec![known("ben", NOW - 59, NEW)], &[7], &[]), "the look may be behind its purchase");
     assert!(!lacks(vec![known("ben", NOW - 60, NEW)], &[7], &[]), "nobody has ever seen it");
 }

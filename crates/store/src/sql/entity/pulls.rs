@@ -35,6 +35,7 @@ pub struct Model {
     pub expiry_read_at: Option<ChronoDateTimeUtc>,
     pub offered_at: Option<ChronoDateTimeUtc>,
     pub closed_at: Option<ChronoDateTimeUtc>,
+    pub exchanged: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -67,6 +68,7 @@ impl TryFrom<Model> for Pull {
                 },
                 expiry_read_at: row.expiry_read_at,
                 price: row.price.map(Money::usd),
+                exchanged: row.exchanged,
             },
             sale: row.sold_by.zip(row.sold_at).map(|(by, at)| PullSale { by: SellbackId(by), at }),
             told: Told { offered_at: row.offered_at, closed_at: row.closed_at },

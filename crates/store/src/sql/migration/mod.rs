@@ -33,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(Users),
             Box::new(sold_items::SoldItems),
             Box::new(Retention),
+            Box::new(Exchanges),
         ]
     }
 }
@@ -117,6 +118,22 @@ impl MigrationName for Retention {
 impl MigrationTrait for Retention {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         apply(manager, &[retention::PRUNED]).await
+    }
+}
+
+/// What equals in doubt were given of each other's.
+struct Exchanges;
+
+impl MigrationName for Exchanges {
+    fn name(&self) -> &str {
+        "m0007_exchanges"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Exchanges {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        apply(manager, &[pulls::EXCHANGED]).await
     }
 }
 

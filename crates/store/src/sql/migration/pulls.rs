@@ -46,3 +46,8 @@ ALTER TABLE pulls ADD COLUMN closed_at {time};
 UPDATE pulls SET expiry_read_at = looked_at WHERE expiry_known;
 CREATE INDEX pulls_expiring ON pulls (partner, expires_at) WHERE expires_at IS NOT NULL AND sold_by IS NULL;
 ";
+
+/// Which are shown by an item of another id.
+pub const EXCHANGED: &str = "
+ALTER TABLE pulls ADD COLUMN exchanged boolean NOT NULL DEFAULT FALSE;
+";
