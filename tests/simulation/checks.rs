@@ -390,8 +390,11 @@ fn carries(order: &AnyOrder) -> &str {
     }
 }
 
-/// What the last look came to.
+/// What it waits for, or what the last look came to.
 fn doubt(order: &AnyOrder) -> Option<&str> {
+    if let Some(waiting) = order.waiting() {
+        return Some(&waiting.message);
+    }
     let purchase = match order {
         AnyOrder::Purchase(purchase) => purchase,
         AnyOrder::Sellback(sellback) => return sellback.state.evidence().map(|evidence| evidence.verdict.as_str()),

@@ -65,8 +65,9 @@ pub fn sell_and_ship(world: &World) {
     }
     let world = world.clone();
     world.clone().spawn(async move {
-        while world.handle().now() < FAULTS * 2 {
-            world.sleep(world.chance().span("next item leaves", Duration::from_secs(1), Duration::from_secs(15))).await;
+        while world.handle().now() < world.heals_at() + FAULTS {
+            let most = if world.handle().now() < FAULTS * 2 { 15 } else { 60 };
+            world.sleep(world.chance().span("next item leaves", Duration::from_secs(1), Duration::from_secs(most))).await;
             part_with_one(&world).await;
         }
     });
@@ -80,8 +81,9 @@ pub fn sell_back(world: &World) {
     let world = world.clone();
     world.clone().spawn(async move {
         let mut number = 0;
-        while world.handle().now() < FAULTS {
-            world.sleep(world.chance().span("next sellback", Duration::from_millis(200), Duration::from_secs(8))).await;
+        while world.handle().now() < world.heals_at() {
+            let most = if world.handle().now() < FAULTS { 8 } else { 60 };
+            world.sleep(world.chance().span("next sellback", Duration::from_millis(200), Duration::from_secs(most))).await;
             if let Some(pull) = sellable(&world).await {
                 let chance = world.chance();
                 for _ in 0..1 + chance.below("sold by two commands", 5) / 4 {

@@ -1,10 +1,30 @@
 //! How often each fault happens. Drawn per seed: about half of them are off, so that rare combinations of the others happen too.
+//!
+//! Faults come in waves. The first hits what buys and sells. In a third of the seeds a second follows, not as dense and much longer: it
+//! hits the users' turns, for most warnings are due only then.
+
+use std::time::Duration;
 
 #[cfg(feature = "rehearsal")]
 use clawback_domain::rehearsal::Point;
 use clawback_sandbox::{Endpoint, Fault, Kind};
 
-use crate::chance::Chance;
+use crate::{chance::Chance, workload::FAULTS};
+
+/// Until when things go wrong where there is a second wave.
+const SECOND_WAVE: Duration = Duration::from_secs(720);
+/// How much rarer faults are in the second wave: it lasts so much longer.
+const RARER: u64 = 3;
+
+/// When all heals.
+pub fn heals_at(chance: &Chance) -> Duration {
+    if chance.below("second wave", 3) == 0 { SECOND_WAVE } else { FAULTS }
+}
+
+/// The rate at `now` of what happens at `rate` in the first wave.
+pub fn rate_at(now: Duration, rate: u64) -> u64 {
+    if now < FAULTS { rate } else { rate.div_ceil(RARER) }
+}
 
 /// In a thousand.
 #[derive(Debug, Clone)]

@@ -99,16 +99,35 @@ impl Fleet {
         let chance = self.world.chance().clone();
         let published: Vec<_> = ordered.commands.values().copied().collect();
         for _ in 0..chance.below("troubles", 16) {
-            let (at, victim) = (trouble_at(&chance, &published), chance.below("victim", self.members.len() as u64) as usize);
-            let act = match chance.below("trouble", 6) {
-                0 | 1 => Act::Kill(victim),
-                2 | 3 => Act::Freeze(victim),
-                4 => Act::Terminate(victim),
-                _ => Act::Interrupt,
-            };
-            if self.world.fires("trouble", 1000) {
-                self.plan_at(at, act);
-            }
+            let at = trouble_at(&chance, &published);
+            self.draw_trouble(at);
+        }
+        self.draw_second_wave();
+    }
+
+    /// Spread over its whole length: turns of users come at any time.
+    fn draw_second_wave(&mut self) {
+        let (chance, heals_at) = (self.world.chance().clone(), self.world.heals_at());
+        if heals_at == FAULTS {
+            return;
+        }
+        for _ in 0..chance.below("late troubles", 16) {
+            let at = chance.span("late trouble at", FAULTS, heals_at);
+            self.draw_trouble(at);
+        }
+    }
+
+    fn draw_trouble(&mut self, at: Duration) {
+        let chance = self.world.chance();
+        let victim = chance.below("victim", self.members.len() as u64) as usize;
+        let act = match chance.below("trouble", 6) {
+            0 | 1 => Act::Kill(victim),
+            2 | 3 => Act::Freeze(victim),
+            4 => Act::Terminate(victim),
+            _ => Act::Interrupt,
+        };
+        if self.world.fires("trouble", 1000) {
+            self.plan_at(at, act);
         }
     }
 

@@ -4,11 +4,14 @@
 //! nothing is on its way any more, and claim nothing that is recorded for another purchase. Now and then one is careless and has
 //! something called again that was bought.
 
+mod sales;
+
 use std::time::Duration;
 
 use clawback_domain::{
-    ItemId, PackId, PurchaseId, SessionId,
+    ItemId, PackId, PurchaseId, SessionId, Time,
     change::{Change, Ruling},
+    clock::after,
     item::Item,
     pause::{Pause, PauseScope},
     purchase::{Decision, Happened, Purchase, Resolution, Review, Rules, State, StateName, decide},
@@ -40,11 +43,18 @@ pub fn operate(world: &World, ordered: &Ordered, rules: Rules) {
         }
     }
     let (trusting, settling, stocking) = (world.clone(), world.clone(), world.clone());
+    let (cancelling, judging) = (world.clone(), world.clone());
     world.spawn(async move { trust_keys(&trusting).await });
     if world.chance().below("reviews are settled", 2) == 0 {
         world.spawn(async move { settle_reviews(&settling, &rules).await });
     }
     world.spawn(async move { sell_out(&stocking).await });
+    if world.chance().below("sales are cancelled", 2) == 0 {
+        world.spawn(async move { sales::cancel(&cancelling, &rules).await });
+    }
+    if world.chance().below("reviews of sales are settled", 2) == 0 {
+        world.spawn(async move { sales::settle_reviews(&judging, &rules).await });
+    }
 }
 
 fn scope(world: &World, round: u64) -> PauseScope {
@@ -134,14 +144,17 @@ async fn sell_out(world: &World) {
 /// Long enough that nothing of an attempt in doubt is on its way any more.
 const SETTLED_AFTER: Duration = Duration::from_secs(70);
 
+fn is_older(world: &World, since: Time, than: Duration) -> bool {
+    after(since, than) < world.now()
+}
+
 async fn settle_reviews(world: &World, rules: &Rules) {
-    while world.handle().now() < FAULTS * 2 {
+    while world.handle().now() < world.heals_at() + FAULTS {
         world.sleep(world.chance().span("next word", Duration::from_secs(5), Duration::from_secs(40))).await;
         let filter = Filter { state: Some(StateName::Review), limit: 100, ..Filter::default() };
         for row in world.store().purchases(filter).await.expect("the model reads") {
             let State::Review(review) = &row.state else { continue };
-            let old = world.now() - review.since > chrono::TimeDelta::from_std(SETTLED_AFTER).expect("a short span");
-            if old && world.chance().below("a word", 2) == 0 {
+            if is_older(world, review.since, SETTLED_AFTER) && world.chance().below("a word", 2) == 0 {
                 settle(world, &row, review, rules).await;
             }
         }
@@ -193,8 +206,10 @@ async fn truth(world: &World, row: &Purchase, review: &Review, rules: &Rules) ->
     }
 }
 
+/// Nobody is careless of the same purchase twice.
 fn may_call_again(row: &Purchase, review: &Review, world: &World, rules: &Rules) -> bool {
-    (review.session.is_none() || review.cancelled) && row.expires_at(rules) > world.now()
+    let warned = world.watch().look(|seen| seen.careless.contains(&row.id));
+    !warned && (review.session.is_none() || review.cancelled) && row.expires_at(rules) > world.now()
 }
 
 fn items(bought: &LedgerPurchase) -> Vec<Item> {

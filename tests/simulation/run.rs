@@ -23,6 +23,7 @@ use crate::{
     customers,
     doors::StillClock,
     executor::{End, Executor, mixed},
+    faults,
     fleet::{Fleet, Settings},
     hooks,
     observer::{Observed, observe},
@@ -31,7 +32,7 @@ use crate::{
     sales::waits_for_a_person,
     trace::Trace,
     warned,
-    workload::{self, FAULTS, Ordered},
+    workload::{self, Ordered},
     world::{Parts, World},
 };
 
@@ -103,11 +104,12 @@ pub fn run(plan: &Plan) -> Report {
 /// From the first command to rest, or to the end of all patience.
 fn live(executor: &mut Executor, world: &World, settings: Settings, ordered: &Ordered) -> End {
     let mut fleet = Fleet::start(world, settings, ordered);
-    let mut end = fleet.run(executor, FAULTS, MOST_POLLS);
+    let heals_at = world.heals_at();
+    let mut end = fleet.run(executor, heals_at, MOST_POLLS);
     world.heal();
     // At rest twice in a row: what is on its way to the partners arrives meanwhile, and a look may begin something anew.
-    let (mut rests, mut until, mut sights) = (0, FAULTS, 0);
-    while end == End::Time && until < FAULTS + HEALING && !world.watch().look(Seen::is_broken) {
+    let (mut rests, mut until, mut sights) = (0, heals_at, 0);
+    while end == End::Time && until < heals_at + HEALING && !world.watch().look(Seen::is_broken) {
         if rests == 2 {
             if sights == SECOND_SIGHTS || !is_avoidable(world, ordered) {
                 break;
@@ -132,7 +134,7 @@ fn is_avoidable(world: &World, ordered: &Ordered) -> bool {
 /// Whether nothing more is owed: every command has ended or waits for a person, and every event is out.
 fn rest(world: &World, ordered: &Ordered) -> bool {
     // Some window may still be open.
-    if world.handle().now() < warned::WINDOWS.1 {
+    if world.handle().now() < warned::windows(world.heals_at()).1 {
         return false;
     }
     let settled =
@@ -171,7 +173,7 @@ fn judge(
         violations.extend(executor.panics.iter().map(|panic| format!("nothing panics: {panic}")));
         violations.extend(whole.violations());
         let mut coverage = coverage.clone();
-        coverage.walk(&snapshot.entries);
+        coverage.walk(&snapshot);
         let unknown: Vec<_> = snapshot.purchases().filter(|row| is_unknown(row, &snapshot)).collect();
         let by_people: BTreeSet<_> =
             snapshot.entries.iter().filter(|entry| entry.by.is_some()).map(|entry| entry.order).collect();
@@ -202,12 +204,13 @@ fn is_recovered(row: &Purchase) -> bool {
 
 fn build_world(executor: &Executor, chance: &Chance, watch: &Watch, trace: Trace) -> World {
     let settles = chance.below("mode", 2) == 1;
+    let heals_at = faults::heals_at(chance);
     let options = Options {
         mode: if settles { Mode::Production } else { Mode::Sandbox },
         settle: chance.span("settle", Duration::ZERO, Duration::from_secs(40)),
         pending_polls: chance.below("pending polls", 4) as u32,
         nfts_at_init: chance.below("nfts at init", 2) == 0,
-        windows: Some(warned::WINDOWS),
+        windows: Some(warned::windows(heals_at)),
         seed: chance.draw("engine"),
         api_keys: workload::partners().iter().map(workload::key).collect(),
         ..Options::default()
@@ -215,6 +218,7 @@ fn build_world(executor: &Executor, chance: &Chance, watch: &Watch, trace: Trace
     let parts = Parts {
         handle: executor.handle(),
         chance: chance.clone(),
+        heals_at,
         store: Arc::new(Memory::new(Arc::new(StillClock))),
         broker: Embedded::new(),
         engine: Engine::shared(options),

@@ -43,8 +43,8 @@ pub fn sales(whole: &Whole<'_>) -> Vec<Violation> {
             State::Failed { .. } => {}
             State::Accepted { .. } if waits_for_a_person(whole.snapshot, row) => {}
             State::Accepted { .. } | State::Selling(_) | State::Reconciling(_) => {
-                let (name, due) = (row.state.name(), row.due_at);
-                violations.push(format!("nothing waits for ever: sellback {} is still {name}, due {due:?}", row.id));
+                let (name, why) = (row.state.name(), row.state.waiting());
+                violations.push(format!("nothing waits for ever: sellback {} is still {name}, {why:?}", row.id));
             }
         }
     }

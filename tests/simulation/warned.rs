@@ -22,12 +22,14 @@ use crate::{
     checks::{Seen, Violation},
     doors::MOST_OFFSET,
     rest::Whole,
-    workload::{self, FAULTS},
+    workload,
     world::{World, epoch},
 };
 
-/// Windows are so short that a run sees them shut.
-pub const WINDOWS: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(1200));
+/// Windows are so short that a run sees them shut, some of them only when all has been well for a while.
+pub fn windows(heals_at: Duration) -> (Duration, Duration) {
+    (Duration::from_secs(240), heals_at + Duration::from_secs(1080))
+}
 
 /// Beyond the faults a user may be unknown to the upstream, and steps be on their way.
 const CLEAR: Duration = Duration::from_secs(560);
@@ -88,6 +90,7 @@ fn expired(event: &Event) -> ExpiredData<'_> {
 
 pub fn warnings(whole: &Whole<'_>) -> Vec<Violation> {
     let (snapshot, seen) = (whole.snapshot, whole.seen);
+    let clear = after(epoch(), whole.world.heals_at() + CLEAR);
     let mut violations = Vec::new();
     let pulls: BTreeMap<PullId, &Pull> = snapshot.pulls.iter().map(|pull| (pull.id, pull)).collect();
     let (mut warned, mut closed) = (BTreeMap::<PullId, Vec<&Event>>::new(), BTreeMap::<PullId, u32>::new());
@@ -117,7 +120,7 @@ pub fn warnings(whole: &Whole<'_>) -> Vec<Violation> {
                 violations.push(format!("warn once: {} wants no warnings and is warned of {}", pull.user_id, pull.id));
             }
         } else if is_kept(pull, seen) {
-            violations.extend(nobody_is_forgotten(pull, rows, closed.contains_key(&pull.id), seen));
+            violations.extend(nobody_is_forgotten(pull, rows, closed.contains_key(&pull.id), seen, clear));
         }
     }
     violations
@@ -178,9 +181,8 @@ fn was_hidden(pull: &Pull, seen: &Seen) -> bool {
     }
 }
 
-fn nobody_is_forgotten(pull: &Pull, rows: &[&Warning], closed: bool, seen: &Seen) -> Vec<Violation> {
+fn nobody_is_forgotten(pull: &Pull, rows: &[&Warning], closed: bool, seen: &Seen, clear: Time) -> Vec<Violation> {
     let forgotten = |what: String| format!("nobody is forgotten: pull {} of {} {what}", pull.id, pull.user_id);
-    let clear = after(epoch(), FAULTS + CLEAR);
     let expiry = match pull.sight.expiry {
         Expiry::At(expiry) => expiry,
         Expiry::Never => return Vec::new(),

@@ -25,7 +25,7 @@ use crate::{
     chance::Chance,
     checks::Watch,
     executor::{Handle, Process, WORLD},
-    faults::Rates,
+    faults::{self, Rates},
     trace::Trace,
     workload::FAULTS,
 };
@@ -49,6 +49,7 @@ struct Inner {
     handle: Handle,
     chance: Chance,
     rates: Rates,
+    heals_at: Duration,
     healed: AtomicBool,
     /// Of the upstream's clock, less [`MOST_OFFSET`].
     offset: Duration,
@@ -68,6 +69,7 @@ struct Inner {
 pub struct Parts {
     pub handle: Handle,
     pub chance: Chance,
+    pub heals_at: Duration,
     pub store: Arc<Memory>,
     pub broker: Embedded,
     pub engine: Shared,
@@ -77,15 +79,29 @@ pub struct Parts {
 
 impl World {
     pub fn new(parts: Parts) -> Self {
-        let Parts { handle, chance, store, broker, engine, watch, trace } = parts;
+        let Parts { handle, chance, heals_at, store, broker, engine, watch, trace } = parts;
         let rates = Rates::draw(&chance);
         let healed = AtomicBool::new(false);
         let offset = chance.span("upstream offset", Duration::ZERO, MOST_OFFSET * 2);
         let spells = Mutex::default();
         let outages = outages(&chance);
         let hooks = Recorder::new();
-        let inner =
-            Inner { handle, chance, rates, healed, offset, store, broker, engine, watch, trace, outages, spells, hooks };
+        let inner = Inner {
+            handle,
+            chance,
+            rates,
+            heals_at,
+            healed,
+            offset,
+            store,
+            broker,
+            engine,
+            watch,
+            trace,
+            outages,
+            spells,
+            hooks,
+        };
         Self { inner: Arc::new(inner), process: WORLD }
     }
 
@@ -131,6 +147,11 @@ impl World {
         &self.inner.watch
     }
 
+    /// Until when things go wrong.
+    pub fn heals_at(&self) -> Duration {
+        self.inner.heals_at
+    }
+
     /// From now on nothing goes wrong any more; what has begun to goes on to its end.
     pub fn heal(&self) {
         self.inner.healed.store(true, Ordering::Relaxed);
@@ -171,6 +192,7 @@ impl World {
     }
 
     pub fn fires(&self, site: &str, rate: u64) -> bool {
+        let rate = faults::rate_at(self.inner.handle.now(), rate);
         let fires = !self.inner.healed.load(Ordering::Relaxed) && self.inner.chance.fires(site, rate);
         if fires {
             self.say("fault", || site.into());
