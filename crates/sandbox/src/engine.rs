@@ -16,7 +16,7 @@ use crate::{
     chance::Chance,
     fault::{Endpoint, Fault, Kind},
     ledger::{Ledger, LedgerItem, LedgerPurchase, LedgerSellback},
-    options::{Mode, Options},
+    options::{Mode, Options, Windows},
     outcome::{self, Outcome, Refusal},
     pull::{Pull, Shelf},
 };
@@ -151,6 +151,11 @@ impl Engine {
     /// Replaces the faults; none heals the upstream.
     pub fn set_faults(&mut self, faults: Vec<Fault>) {
         self.options.faults = faults;
+    }
+
+    /// For what is bought from now on.
+    pub fn set_windows(&mut self, windows: Windows) {
+        self.options.windows = windows;
     }
 
     /// The share of in-process calls, from 0 to 1, that find no connection.

@@ -36,6 +36,9 @@ impl FromStr for Mode {
 #[error("{0:?} is no mode: sandbox or production")]
 pub struct InvalidMode(String);
 
+/// Between which spans after its purchase the window of an item shuts. `None`: after the documented days.
+pub type Windows = Option<(Duration, Duration)>;
+
 /// What an [`Engine`](crate::Engine) is made of. `Options::default()` is the documented sandbox with made-up packs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,8 +51,8 @@ pub struct Options {
     pub pending_polls: u32,
     /// Whether the answer of `buy/init` lists the items. The page says so; an upstream that fulfils later may answer with none.
     pub nfts_at_init: bool,
-    /// Between which spans after its purchase the window of an item that has one shuts, instead of after the documented days.
-    pub windows: Option<(Duration, Duration)>,
+    /// Of items that have one.
+    pub windows: Windows,
     pub seed: u64,
     /// Each key is a partner of its own, with users, sessions and items of its own.
     pub api_keys: Vec<String>,

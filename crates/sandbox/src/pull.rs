@@ -7,7 +7,7 @@ use clawback_domain::{Time, clock};
 use crate::{
     catalogue::{self, Cents, Listing, PackSpec, Tier},
     chance::Chance,
-    options::Mode,
+    options::{Mode, Windows},
 };
 
 /// An item as an answer shows it.
@@ -53,7 +53,7 @@ pub(crate) struct Pull {
 
 impl Pull {
     /// Its window, if it has one, shuts between these spans from now.
-    pub(crate) fn closing(self, chance: &mut Chance, within: Option<(Duration, Duration)>, now: Time) -> Self {
+    pub(crate) fn closing(self, chance: &mut Chance, within: Windows, now: Time) -> Self {
         let Some((least, most)) = within else { return self };
         let spread = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
         let later = |_| clock::after(now, least + Duration::from_micros(chance.below(spread.max(1))));

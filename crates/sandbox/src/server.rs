@@ -60,7 +60,8 @@ impl Server {
 
 /// Serves until `shutdown` completes, then lets calls in flight finish within two seconds and cuts the rest.
 ///
-/// Every route of the pages lives below `/api/v1/` and below `/_/api/v1/`; `/_control/ledger` and `/_control/clock` need no key.
+/// Every route of the pages lives below `/api/v1/` and below `/_/api/v1/`; those below `/_control/` (`ledger`, `clock`, `windows`) need no
+/// key.
 pub async fn serve(listener: TcpListener, engine: Shared, options: ServerOptions, shutdown: impl Future<Output = ()>) {
     let server = Arc::new(Server { engine, options, moved: watch::Sender::new(()) });
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -11,7 +11,7 @@ use crate::{
     catalogue::{Cents, Listing, PackSpec},
     engine::{Fulfilled, HeldPull, Holdings, Init, Opened, Poll},
     ledger::iso,
-    options::Mode,
+    options::{Mode, Windows},
     outcome::Refusal,
     pull::Pulled,
 };
@@ -32,6 +32,15 @@ impl Body {
     pub(crate) fn init(&self) -> Init<'_> {
         let amount = self.0.get("amount").map_or(0, whole_number);
         Init { pack_id: self.text("id"), amount, user_id: self.text("user_id") }
+    }
+
+    /// Between `from` and `to`, or as documented when it names neither; `None` for what is no pair of durations.
+    pub(crate) fn windows(&self) -> Option<Windows> {
+        let span = |field: &str| humantime::parse_duration(self.text(field)).ok();
+        match self.0.as_object()?.is_empty() {
+            true => Some(None),
+            false => Some(Some((span("from")?, span("to")?))),
+        }
     }
 }
 

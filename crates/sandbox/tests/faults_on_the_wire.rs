@@ -205,6 +205,27 @@ async fn moving_the_clock_releases_a_poll_that_is_held() {
 }
 
 #[tokio::test]
+async fn windows_are_as_told_for_what_is_bought_from_then_on() {
+    let sandbox = Sandbox::start(options(Mode::Sandbox)).await;
+    let windows = async |body: &str| sandbox.call("POST", "/_control/windows", body).await.unwrap().status;
+    assert_eq!(windows(r#"{"from":"90s","to":"2m"}"#).await, 200);
+    sandbox.init("rookie", 3, "short").await.unwrap();
+    assert_eq!(windows("{}").await, 200);
+    sandbox.init("rookie", 3, "as documented").await.unwrap();
+    for rubbish in ["", "[]", r#"{"from":"90s"}"#, r#"{"from":"soon","to":"2m"}"#] {
+        assert_eq!(windows(rubbish).await, 400, "{rubbish}");
+    }
+    for (user, least, most) in [("short", 90, 120), ("as%20documented", 86_400, 30 * 86_400)] {
+        let inventory = sandbox.inventory(user).await.unwrap().json();
+        for item in inventory["items"].as_array().unwrap() {
+            let time = |field: &str| item[field].as_str().unwrap().parse::<clawback_domain::Time>().unwrap();
+            let window = (time("buyback_expires_at") - time("purchased_at")).num_seconds();
+            assert!((least..=most).contains(&window), "{user}: {window} s");
+        }
+    }
+}
+
+#[tokio::test]
 async fn when_told_to_stop_it_finishes_what_is_in_flight() {
     let (stop, stopped) = oneshot::channel::<()>();
     let server = ServerOptions { latency: Duration::from_millis(300), ..ServerOptions::default() };

@@ -35,6 +35,7 @@ pub(super) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> R
         Route::Ledger => return Ok(json(200, call.ledger())),
         Route::Clock => return Ok(json(200, call.clock())),
         Route::MoveClock => return Ok(call.move_clock()),
+        Route::Windows => return Ok(call.set_windows()),
         Route::Init => call.init(),
         Route::Status => call.status().await,
         Route::Buyback => call.buyback(),
@@ -145,6 +146,15 @@ impl Call<'_> {
         self.server.engine.lock().advance(span);
         self.server.moved.send_replace(());
         json(200, self.clock())
+    }
+
+    fn set_windows(&self) -> Response<Answer> {
+        let body = wire::Body::parse(&self.body);
+        let Some(windows) = body.as_ref().and_then(wire::Body::windows) else {
+            return json(400, r#"{"error":"from and to must be durations like 90s or 3d, or both absent"}"#);
+        };
+        self.server.engine.lock().set_windows(windows);
+        json(200, "{}")
     }
 }
 

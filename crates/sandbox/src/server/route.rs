@@ -16,6 +16,7 @@ pub(super) enum Route<'a> {
     Ledger,
     Clock,
     MoveClock,
+    Windows,
 }
 
 /// `None` for what is no call of the API: 404.
@@ -31,6 +32,7 @@ pub(super) fn route<'a>(method: &Method, uri: &'a Uri) -> Option<Route<'a>> {
         "/_control/ledger" => (Method::GET, Route::Ledger),
         "/_control/clock" if method == Method::POST => (Method::POST, Route::MoveClock),
         "/_control/clock" => (Method::GET, Route::Clock),
+        "/_control/windows" => (Method::POST, Route::Windows),
         _ => (Method::GET, Route::Inventory(user(path.strip_prefix("/api/v1/inventory/")?)?)),
     };
     (*method == found.0).then_some(found.1)
@@ -73,6 +75,8 @@ mod tests {
             (Method::GET, "/_control/clock", Some(Route::Clock)),
             (Method::POST, "/_control/clock", Some(Route::MoveClock)),
             (Method::DELETE, "/_control/clock", None),
+            (Method::POST, "/_control/windows", Some(Route::Windows)),
+            (Method::GET, "/_control/windows", None),
             (Method::GET, "/", None),
         ];
         for (method, path, expected) in cases {
