@@ -3,23 +3,14 @@
 //!
 //! `CLAWBACK_TEST_SELLBACKS` says how many; by default as many as take a minute.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clawback_domain::{
-    Money, OrderId, PartnerId, RequestId,
-    item::Pull,
-    order::StateName,
-    sellback::{Sellback, State},
-};
-use clawback_store::{Filter, Store};
+use clawback_domain::{OrderId, PartnerId, RequestId};
+use clawback_store::Store;
 use clawback_tests::{
     Database, PrivateRabbitmq, Role,
-    rehearsal::{Plan, Stage},
-    wait::until,
+    rehearsal::{Asked, Books, Plan, Stage},
 };
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -41,14 +32,6 @@ const FAULTS: [&str; 6] = [
     "--fault=buyback:reset-before=0.01",
     "--fault=buyback:rate-limited=0.01",
 ];
-
-/// One sale, as its partner asks for it.
-struct Asked {
-    partner: String,
-    id: OrderId,
-    item: String,
-    command: Value,
-}
 
 #[tokio::test]
 async fn workers_killed_and_the_broker_restarted_while_thousands_are_sold() -> Result<()> {
@@ -100,7 +83,7 @@ async fn draw(stage: &Stage, wanted: usize) -> Result<Vec<Asked>> {
     for (partner, request) in orders {
         let id = OrderId::of(&PartnerId::new(&partner)?, &RequestId::new(&request)?);
         for pull in stage.store.pulls(id).await? {
-            asked.push(Asked::of(asked.len(), &partner, &pull)?);
+            asked.push(Asked::of(asked.len(), &pull)?);
         }
     }
     ensure!(asked.len() >= wanted, "{} items were drawn, {wanted} are to be sold", asked.len());
@@ -112,80 +95,17 @@ fn purchase(number: usize) -> Value {
     json!({"request_id": format!("buy-{number}"), "user_id": format!("user-{}", number % 50), "pack_id": "rookie", "amount": EACH})
 }
 
-impl Asked {
-    fn of(number: usize, partner: &str, pull: &Pull) -> Result<Self> {
-        let (request, item) = (format!("sell-{number}"), pull.item.item_id.to_string());
-        let mut command = json!({"request_id": request, "user_id": pull.user_id});
-        match number % 2 {
-            0 => command["pull_id"] = json!(pull.id),
-            _ => command["item_id"] = json!(item),
-        }
-        let id = OrderId::of(&PartnerId::new(partner)?, &RequestId::new(&request)?);
-        Ok(Self { partner: partner.to_owned(), id, item, command })
-    }
-}
-
 async fn publish(stage: &Stage, asked: &[Asked]) -> Result<()> {
     let each = stage.partners.iter().map(|name| async move {
-        let theirs = asked.iter().enumerate().filter(|(_, one)| one.partner == *name);
-        let twice = theirs.flat_map(|(number, one)| (0..1 + usize::from(number % 10 == 0)).map(|_| one.command.clone()));
-        stage.partner(name).await?.publish_all("sellback", twice).await
+        let theirs = asked.iter().filter(|one| one.partner == *name).flat_map(Asked::commands);
+        stage.partner(name).await?.publish_all("sellback", theirs).await
     });
     try_join_all(each).await.map(drop).context("the commands could not be published")
 }
 
 async fn audit(stage: &Stage, asked: &[Asked]) -> Result<()> {
-    until("every event is sent", Duration::from_secs(60), || async {
-        let unsent = stage.store.events(None, 0, 100_000).await?.iter().filter(|event| event.sent_at.is_none()).count();
-        ensure!(unsent == 0, "{unsent} are not");
-        Ok(())
-    })
-    .await?;
-    let ledger = stage.upstream().ledger().await?;
-    ensure!(ledger.sold_twice().is_empty(), "sold twice: {:?}", ledger.sold_twice());
-    let made: BTreeMap<_, _> = ledger.sellbacks.iter().map(|sale| (sale.item_id.as_str(), sale)).collect();
-    let (mut states, mut estimated) = (BTreeMap::<StateName, usize>::new(), 0);
-    for one in asked {
-        let row = stage.store.sellback(one.id).await?.with_context(|| format!("{} is lost", one.id))?;
-        *states.entry(row.state.name()).or_default() += 1;
-        let amount = made.get(one.item.as_str()).map(|sale| sale.amount.to_string());
-        estimated += usize::from(agrees(&row, amount.as_deref())?);
-    }
-    ends_told_once(stage, asked).await?;
-    let open = stage.store.sellbacks(Filter { state: Some(StateName::Accepted), limit: 10, ..Filter::default() }).await?;
-    ensure!(open.is_empty(), "{open:?}");
-    println!("{} sellbacks: {states:?}, {estimated} estimated; the ledger has {} sales", asked.len(), made.len());
-    Ok(())
-}
-
-/// Whether its amount is estimated.
-fn agrees(row: &Sellback, made: Option<&str>) -> Result<bool> {
-    let made = made.map(|amount| Money::parse_usd(amount).context("an amount")).transpose()?;
-    match (&row.state, made) {
-        (State::Sold(sold), Some(made)) => {
-            ensure!(sold.estimated || sold.amount == Some(made), "{} says {:?}, the ledger {made}", row.id, sold.amount);
-            Ok(sold.estimated)
-        }
-        (State::Failed { .. }, None) | (State::Review(_), _) => Ok(false),
-        (state, made) => anyhow::bail!("{} is {}, the ledger says {made:?}: {state:?}", row.id, state.name()),
-    }
-}
-
-/// One final event of each, however often it came.
-async fn ends_told_once(stage: &Stage, asked: &[Asked]) -> Result<()> {
-    let mut heard = BTreeMap::<String, BTreeSet<String>>::new();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    for name in &stage.partners {
-        for event in stage.partner(name).await?.take_events().await? {
-            if ["clawback.sellback.completed", "clawback.sellback.failed"].iter().any(|end| event["type"] == *end) {
-                heard.entry(text(&event["subject"])).or_default().insert(text(&event["id"]));
-            }
-        }
-    }
-    for one in asked {
-        let row = stage.store.sellback(one.id).await?.context("it was there")?;
-        let ends = heard.get(&one.id.to_string()).map_or(0, BTreeSet::len);
-        ensure!(ends == usize::from(row.state.name().is_final()), "{} is {}: told {ends} ends", one.id, row.state.name());
-    }
+    let books = Books::read(stage).await?;
+    let sales = books.audit_sales(asked)?;
+    println!("{} sellbacks: {sales:?}; the ledger has {} sales", asked.len(), books.ledger.sellbacks.len());
     Ok(())
 }

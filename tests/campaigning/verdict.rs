@@ -222,8 +222,7 @@ mod tests {
 
     fn books(heard: &[(&str, &str)]) -> Books {
         let rejection = |&(request, id): &(&str, &str)| json!({"type": REJECTED, "id": id, "data": {"request_id": request}});
-        let ledger = serde_json::from_value(json!({"purchases": [], "sellbacks": []})).unwrap();
-        Books { rows: BTreeMap::new(), ledger, events: Vec::new(), heard: heard.iter().map(rejection).collect() }
+        Books { heard: heard.iter().map(rejection).collect(), ..Books::default() }
     }
 
     fn check(heard: &[(&str, &str)], wrong: &[&str]) {

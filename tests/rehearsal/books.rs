@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use clawback_domain::{
-    PurchaseId,
+    PurchaseId, SellbackId,
     answer::Answer,
     item::Pull,
     purchase::{Purchase, State, StateName},
+    sellback::Sellback,
 };
-use clawback_store::{AttemptRecord, Filter, Store, StoredEvent};
+use clawback_store::{AttemptRecord, Filter, Store, StoredEvent, Users as _, Warning, WarningFilter};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
@@ -30,9 +31,11 @@ pub struct Row {
     pub pulls: Vec<Pull>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Books {
     pub rows: BTreeMap<PurchaseId, Row>,
+    pub sellbacks: BTreeMap<SellbackId, Sellback>,
+    pub warnings: Vec<Warning>,
     pub ledger: Ledger,
     pub events: Vec<StoredEvent>,
     /// What came out of the partners' event queues.
@@ -82,13 +85,14 @@ impl Books {
         for name in &stage.partners {
             heard.extend(stage.partner(name).await?.take_events().await?);
         }
-        Ok(Self { rows: rows(stage).await?, ledger: stage.upstream().ledger().await?, events, heard })
+        Ok(Self { events, heard, ..Self::snapshot(stage).await? })
     }
 
     /// What stands in the store now, without waiting for anything and without the queues.
     pub async fn snapshot(stage: &Stage) -> Result<Self> {
         let ledger = stage.upstream().ledger().await?;
-        Ok(Self { rows: rows(stage).await?, ledger, events: Vec::new(), heard: Vec::new() })
+        let warnings = stage.store.warnings(WarningFilter { limit: u32::MAX, ..WarningFilter::default() }).await?;
+        Ok(Self { rows: rows(stage).await?, sellbacks: sellbacks(stage).await?, warnings, ledger, ..Self::default() })
     }
 
     pub fn in_review(&self) -> impl Iterator<Item = &Row> {
@@ -120,6 +124,18 @@ async fn sent_events(stage: &Stage) -> Result<Vec<StoredEvent>> {
     let unsent = events.iter().filter(|event| event.sent_at.is_none() || event.unrouted).count();
     ensure!(unsent == 0, "{unsent} of {} are not, or found no queue", events.len());
     Ok(events)
+}
+
+async fn sellbacks(stage: &Stage) -> Result<BTreeMap<SellbackId, Sellback>> {
+    let mut sellbacks = Vec::<Sellback>::new();
+    loop {
+        let after = sellbacks.last().map(|last| (last.created_at, last.id));
+        let page = stage.store.sellbacks(Filter { after, limit: PAGE, ..Filter::default() }).await?;
+        if page.is_empty() {
+            return Ok(sellbacks.into_iter().map(|sellback| (sellback.id, sellback)).collect());
+        }
+        sellbacks.extend(page);
+    }
 }
 
 async fn rows(stage: &Stage) -> Result<BTreeMap<PurchaseId, Row>> {

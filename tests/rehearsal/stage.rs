@@ -1,9 +1,12 @@
 //! An installation with an upstream of its own, on servers that the test chose and may break.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clawback_domain::{order::StateName, pause::CommandKind};
+use clawback_domain::{
+    order::StateName,
+    pause::CommandKind::{self, Purchase, Sellback},
+};
 use clawback_store::{
     Store,
     sql::{self, Options, Sql},
@@ -11,7 +14,7 @@ use clawback_store::{
 use futures_util::future::try_join_all;
 
 use super::Order;
-use crate::{Installation, Partner, Role, Sandbox, wait::until};
+use crate::{Installation, Partner, Role, Sandbox, sandbox::Held, wait::until};
 
 /// What a rehearsal is made of.
 pub struct Plan<'a> {
@@ -32,6 +35,10 @@ pub struct Stage {
     amqp: String,
 }
 
+fn key_of(partner: &str) -> String {
+    format!("key-of-{partner}")
+}
+
 /// How long a worker may take to end after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(20);
 
@@ -39,14 +46,14 @@ impl Stage {
     pub async fn set(amqp: &str, database: &str, plan: Plan<'_>) -> Result<Self> {
         let mut installation = Installation::new()?;
         let partners: Vec<String> = (0..plan.partners).map(|number| format!("partner-{number}")).collect();
-        let keys: Vec<String> = partners.iter().map(|name| format!("--api-key=key-of-{name}")).collect();
+        let keys: Vec<String> = partners.iter().map(|name| format!("--api-key={}", key_of(name))).collect();
         let mut arguments = vec!["--mode=production"];
         arguments.extend(plan.upstream.iter().copied().chain(keys.iter().map(String::as_str)));
         let upstream = Sandbox::start(&mut installation, &arguments).await?;
         installation.set("AMQP_URL", amqp).set("DATABASE_URL", database).set("PHYGITALS_URL", upstream.url());
         let mut file = format!("drain = \"{}s\"\n[defaults]\n{}\n", DRAIN.as_secs(), plan.defaults);
         for (number, name) in partners.iter().enumerate() {
-            installation.set(&format!("KEY_{number}"), format!("key-of-{name}"));
+            installation.set(&format!("KEY_{number}"), key_of(name));
             writeln!(file, "[[partner]]\nname = \"{name}\"\napi_key_env = \"KEY_{number}\"")?;
         }
         installation.configure(&file)?;
@@ -84,6 +91,11 @@ impl Stage {
         Partner::connect(&self.amqp, name).await
     }
 
+    /// What a user holds, read by this partner's key.
+    pub async fn inventory(&self, partner: &str, user: &str) -> Result<Vec<Held>> {
+        self.upstream.inventory(&key_of(partner), user).await
+    }
+
     /// Publishes every order by its partner; done when the broker has them all.
     pub async fn publish(&self, orders: &[Order]) -> Result<()> {
         let each = self.partners.iter().map(|name| async move {
@@ -93,38 +105,35 @@ impl Stage {
         try_join_all(each).await.map(drop).context("the commands could not be published")
     }
 
-    /// Waits until so many commands have become rows.
+    /// Waits until so many purchases have become rows.
     pub async fn stored(&self, at_least: usize, within: Duration) -> Result<()> {
-        until(&format!("{at_least} commands are stored"), within, || self.rows(at_least, |_| true)).await
+        until(&format!("{at_least} commands are stored"), within, || self.rows(Purchase, at_least, |_| true)).await
     }
 
-    /// Waits until so many commands have come to an end, or to a person.
+    /// Waits until so many purchases have come to an end, or to a person.
     pub async fn ended(&self, at_least: usize, within: Duration) -> Result<()> {
-        until(&format!("{at_least} purchases have ended"), within, || self.rows(at_least, StateName::is_announced)).await
+        until(&format!("{at_least} purchases have ended"), within, || self.rows(Purchase, at_least, StateName::is_announced))
+            .await
     }
 
-    /// Waits until so many rows are in this state.
+    /// Waits until so many purchases are in this state.
     pub async fn in_state(&self, state: StateName, at_least: usize, within: Duration) -> Result<()> {
         let what = format!("{at_least} purchases are {state}");
-        until(&what, within, || self.rows(at_least, |found| found == state)).await
+        until(&what, within, || self.rows(Purchase, at_least, |found| found == state)).await
     }
 
     /// Waits until so many sellbacks have come to an end, or to a person.
     pub async fn sold(&self, at_least: usize, within: Duration) -> Result<()> {
-        until(&format!("{at_least} sellbacks have ended"), within, || async {
-            let counts = self.store.counts().await?;
-            let states: Vec<_> = counts.iter().filter(|((_, kind, _), _)| *kind == CommandKind::Sellback).collect();
-            let ended: u64 = states.iter().filter(|((.., state), _)| state.is_announced()).map(|(_, count)| **count).sum();
-            ensure!(ended >= at_least as u64, "{ended}, of {states:?}");
-            Ok(())
-        })
-        .await
+        let ended = || self.rows(Sellback, at_least, StateName::is_announced);
+        until(&format!("{at_least} sellbacks have ended"), within, ended).await
     }
 
-    async fn rows(&self, at_least: usize, which: impl Fn(StateName) -> bool) -> Result<()> {
-        let mut states = std::collections::BTreeMap::<StateName, u64>::new();
-        for ((_, _, state), count) in self.store.counts().await? {
-            *states.entry(state).or_default() += count;
+    async fn rows(&self, kind: CommandKind, at_least: usize, which: impl Fn(StateName) -> bool) -> Result<()> {
+        let mut states = BTreeMap::<StateName, u64>::new();
+        for ((_, found, state), count) in self.store.counts().await? {
+            if found == kind {
+                *states.entry(state).or_default() += count;
+            }
         }
         let found: u64 = states.iter().filter(|(state, _)| which(**state)).map(|(_, count)| count).sum();
         ensure!(found >= at_least as u64, "{found}, of {states:?}");

@@ -12,6 +12,11 @@ pub async fn get(url: &str) -> Result<String> {
     Ok(client()?.get(url).send().await?.error_for_status()?.text().await?)
 }
 
+/// The same with an API key.
+pub async fn get_as(key: &str, url: &str) -> Result<String> {
+    Ok(client()?.get(url).header("x-api-key", key).send().await?.error_for_status()?.text().await?)
+}
+
 /// The same of a POST.
 pub async fn post(url: &str, body: String) -> Result<String> {
     Ok(client()?.post(url).body(body).send().await?.error_for_status()?.text().await?)

@@ -4,30 +4,15 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use clawback_domain::{
-    AttemptToken, ItemId, PartnerId, SessionId,
-    answer::{Fulfilment, StatusAnswer},
-    change::{Change, Fact},
-    clock::micros,
-    command::parse_purchase,
-    event::Event,
-    item::Item,
-    order::{AnyOrder, Machine},
-    purchase::{Attempt, Decision, Happened, Pending, Purchase, Rules, decide},
+    AttemptToken, ItemId, SessionId,
+    purchase::{Attempt, Pending},
     reason::{Failure, FailureCode},
-    trace::TraceContext,
 };
-use clawback_store::StoredEvent;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::rehearsal::orders;
-
-/// One purchase that went as it should, and what all parties have of it.
-struct Story {
-    orders: Vec<Order>,
-    books: Books,
-}
+use crate::rehearsal::story::{Story, record};
 
 impl Story {
     fn sound() -> Self {
@@ -60,72 +45,6 @@ impl Story {
     fn item(&mut self, row: usize) -> &mut ItemId {
         &mut self.books.rows.values_mut().nth(row).unwrap().pulls[0].item.item_id
     }
-
-    fn of(numbers: &[usize]) -> Self {
-        let all = orders(41, &["acme".to_owned()]).unwrap();
-        let orders: Vec<Order> = numbers.iter().map(|&number| all[number].clone()).collect();
-        let (mut books, mut bought) = (empty(), Vec::new());
-        for order in &orders {
-            let (row, event, purchase) = fulfilled(order);
-            bought.push(purchase);
-            books.heard.push(serde_json::from_str(&event.body).unwrap());
-            books.events.push(StoredEvent { position: 1, event, sent_at: Some(Utc::now()), unrouted: false });
-            books.rows.insert(order.id, row);
-        }
-        books.ledger = serde_json::from_value(json!({"purchases": bought, "sellbacks": []})).unwrap();
-        Self { orders, books }
-    }
-
-    fn row(&mut self) -> &mut Row {
-        self.books.rows.first_entry().unwrap().into_mut()
-    }
-}
-
-fn empty() -> Books {
-    let ledger = serde_json::from_value(json!({"purchases": [], "sellbacks": []})).unwrap();
-    Books { rows: BTreeMap::new(), ledger, events: Vec::new(), heard: Vec::new() }
-}
-
-/// An order that went as it should: its row, its event, and what the ledger has of it.
-fn fulfilled(order: &Order) -> (Row, Event, Value) {
-    let now = micros(Utc::now());
-    let command = parse_purchase(None, order.command().to_string().as_bytes()).unwrap();
-    let trace = TraceContext::start(Uuid::new_v4(), 1);
-    let accepted = Purchase::accept(PartnerId::new("acme").unwrap(), command, now, trace);
-    let attempt = accepted.attempt(AttemptToken(Uuid::new_v4()), now, &Rules::default());
-    let (session, item) = (format!("session of {}", order.request), format!("item of {}", order.request));
-    let session_id = SessionId::new(&session).unwrap();
-    let answer = Answer::Done { session: session_id.clone(), nfts: Vec::new() };
-    let nfts = vec![Item::bare(ItemId::new(&item).unwrap())];
-    let fulfilment = Fulfilment { session: session_id, user_id: None, public_id: None, tx_hash: None, nfts };
-    let called = bought_by(after(&accepted, Happened::Initiated(attempt)).after);
-    let pending = bought_by(after(&called, Happened::Answered { token: attempt.token, answer: answer.clone() }).after);
-    let change = after(&pending, Happened::Polled(StatusAnswer::Fulfilled(fulfilment)));
-    let bought = json!({
-        "session_id": session, "user_id": order.user, "pack_id": order.pack, "amount": order.amount,
-        "items": [{"item_id": item, "buyback_price": 1}], "purchased_at": now.to_rfc3339(),
-        "client_ref": accepted.reference(&attempt),
-    });
-    let row =
-        Row { attempts: vec![record(&accepted, attempt, answer)], purchase: bought_by(change.after), pulls: change.pulls };
-    (row, change.event.unwrap(), bought)
-}
-
-fn bought_by(order: AnyOrder) -> Purchase {
-    Purchase::of(order).expect("a purchase stays one")
-}
-
-fn after(before: &Purchase, happened: Happened) -> Change {
-    let name = happened.name();
-    let Decision::Transition(transition) = decide(before, happened, before.created_at, &Rules::default()) else {
-        panic!("{name} does not fit {before:?}")
-    };
-    Change::of(before, *transition, name, None)
-}
-
-fn record(purchase: &Purchase, attempt: Attempt, answer: Answer) -> AttemptRecord {
-    let fact = Fact { token: attempt.token, answer, at: attempt.started_at };
-    AttemptRecord { order: purchase.id, attempt, fact: Some(fact) }
 }
 
 #[test]
