@@ -45,7 +45,7 @@ impl Asked {
         }
         let partner = pull.partner.to_string();
         let id = OrderId::of(&PartnerId::new(&partner)?, &RequestId::new(&request)?);
-        let times = 1 + usize::from(number % TWICE_OF == 0);
+        let times = 1 + usize::from(number.is_multiple_of(TWICE_OF));
         Ok(Self { partner, id, request, item, command, times })
     }
 

@@ -160,7 +160,10 @@ const LIES: [Lie; 16] = [
     ("it is sold, or open", |watch| watch.held.clear()),
     ("planned for ever", |watch| watch.row().row.state = RowState::Planned),
     ("and forgotten", |watch| watch.row().row.state = RowState::Skipped(Skipped::Gone)),
-    ("nothing was planned", |watch| watch.story.books.warnings.clear()),
+    ("nothing was planned", |watch| {
+        watch.story.books.warnings.clear();
+        watch.story.row().pulls[0].sight.expiry_read_at = Some(watch.shut_at - TURN_LOST);
+    }),
     ("the store NotRead", |watch| watch.story.row().pulls[0].sight.expiry = Expiry::NotRead),
     ("which nobody drew", |watch| watch.story.books.rows.clear()),
 ];
@@ -173,6 +176,15 @@ fn every_lie_is_found() {
         let found = watch.findings().1;
         assert!(found.iter().any(|one| one.contains(finding)), "{finding:?} is not in {found:?}");
     }
+}
+
+#[test]
+fn what_a_turn_that_died_did_not_plan_was_overtaken() {
+    let mut watch = Watch::sound();
+    watch.story.books.warnings.clear();
+    watch.story.books.events.retain(|stored| stored.event.kind != EventType::BuybackExpiring);
+    watch.story.books.heard.retain(|event| event["type"] != EventType::BuybackExpiring.as_str());
+    assert_eq!(watch.findings(), (Warned { overtaken: 1, closed: 1, ..Warned::default() }, Vec::new()));
 }
 
 #[test]
