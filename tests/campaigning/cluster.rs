@@ -17,10 +17,11 @@ use crate::{
     Options,
     crew::Crew,
     cycles::rest,
+    record::Record,
     recovery::Watch,
     site::{PARTNERS, UPSTREAM, purchase_queue},
     troubles::Struck,
-    verdict::{Record, Verdict},
+    verdict::{Asking, Verdict},
 };
 
 const NODES: usize = 3;
@@ -118,9 +119,10 @@ pub async fn run(options: &Options) -> Result<bool> {
     record.wrong.extend(watch.too_long().await);
     record.recoveries = watch.took().await;
     record.seconds = began.elapsed().as_secs();
-    let verdict = Verdict::on(Books::read(&ground.stage).await?, &orders, &[]);
+    let asking = Asking { orders: &orders, ..Asking::default() };
+    let verdict = Verdict::on(Books::read(&ground.stage).await?, asking);
     verdict.show_wrong(&record);
-    println!("{}", verdict.json(&record, purchases));
+    println!("{}", verdict.json(&record, asking));
     if let Some(folder) = &options.logs {
         ground.stage.installation().keep_logs(folder)?;
     }
@@ -132,5 +134,5 @@ async fn break_and_wait(ground: &mut Ground, orders: &[Order], watch: &Watch) ->
     let Ground { crew, stage, nodes, .. } = ground;
     let broken = lose_the_leader(stage, crew, nodes, orders.len(), watch);
     try_join!(publish(stage, orders), broken)?;
-    rest(stage, orders.len()).await
+    rest(stage, orders.len(), 0).await
 }

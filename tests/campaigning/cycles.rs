@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use chrono::Utc;
 use clawback_tests::rehearsal::{Books, Order, Stage, orders};
 use tokio::{
     task::JoinHandle,
@@ -13,10 +14,13 @@ use crate::{
     Options,
     chance::{Chance, Deck},
     flow::Batch,
+    record::Record,
     recovery::{PATIENCE, Watch},
+    sellers::Sellers,
     site::{Site, Spoilt},
     troubles::{self, How, Struck, TROUBLES, Trouble},
-    verdict::{Record, Verdict},
+    verdict::{Asking, Verdict},
+    windows,
 };
 
 /// A purchase takes a second and a half here: any of its lines may be the one that a trouble finds.
@@ -62,6 +66,7 @@ struct Campaign {
     site: Site,
     watch: Watch,
     orders: Vec<Order>,
+    sellers: Sellers,
     spoilt: Vec<Spoilt>,
     cycles: usize,
     record: Record,
@@ -76,7 +81,8 @@ impl Campaign {
         let watch = Watch::start(site.database()).await?;
         let orders = orders(options.purchases(), &site.stage.partners)?;
         let record = Record { seed, ..Record::default() };
-        Ok(Self { site, watch, orders, spoilt: Vec::new(), cycles: options.cycles(), record })
+        let sellers = Sellers::default();
+        Ok(Self { site, watch, orders, sellers, spoilt: Vec::new(), cycles: options.cycles(), record })
     }
 
     async fn cycle(&mut self, cycle: usize, trouble: &Trouble, chance: &mut Chance) -> Result<()> {
@@ -104,7 +110,7 @@ impl Campaign {
 
     /// Commands come before the trouble, in it and after it: what is still to come is on its way.
     async fn strike(&mut self, cycle: usize, trouble: &Trouble, chance: &mut Chance) -> Result<(Struck, Flow)> {
-        let (batch, amqp) = (self.batch(cycle), self.site.rabbitmq.url());
+        let (batch, amqp) = (self.batch(cycle).await?, self.site.rabbitmq.url());
         match trouble.how {
             How::Anytime(strike) => {
                 let flow = tokio::spawn(batch.flow(amqp));
@@ -124,21 +130,26 @@ impl Campaign {
         }
     }
 
-    /// This cycle's share of the purchases, and some commands that nobody can read.
-    fn batch(&mut self, cycle: usize) -> Batch {
+    /// This cycle's share of the purchases, sales of what was bought before, and some commands that nobody can read.
+    async fn batch(&mut self, cycle: usize) -> Result<Batch> {
         let until = |cycle: usize| self.orders.len() * cycle / self.cycles;
-        let orders = &self.orders[until(cycle - 1)..until(cycle)];
+        let (before, orders) = self.orders[..until(cycle)].split_at(until(cycle - 1));
+        self.site.stage.upstream().set_windows(windows::of_cycle(cycle, self.cycles)).await?;
+        let sales = self.sellers.ask(&self.site.stage, before).await?;
         let spoilt = Spoilt::of_cycle(cycle, SPOILT_A_CYCLE, &self.site.stage.partners);
-        self.site.expect(orders);
+        self.site.expect(orders, &sales);
         self.spoilt.extend_from_slice(&spoilt);
-        Batch { orders: orders.into(), spoilt: spoilt.into() }
+        Ok(Batch { orders: orders.into(), sales: sales.into(), spoilt: spoilt.into() })
     }
 
     async fn end(&mut self, options: &Options, began: Instant) -> Result<bool> {
         let published = self.orders.len() * (self.record.cycles + 1).min(self.cycles) / self.cycles;
-        let orders = &self.orders[..published];
-        if let Err(error) = rest(&self.site.stage, orders.len()).await {
+        let (orders, sales, stage) = (&self.orders[..published], self.sellers.asked(), &self.site.stage);
+        if let Err(error) = rest(stage, orders.len(), sales.len()).await {
             self.record.wrong.push(format!("it does not come to rest: {error:#}"));
+        }
+        if let Err(error) = windows::shut(stage, orders, self.site.database()).await {
+            self.record.wrong.push(format!("not every window shuts: {error:#}"));
         }
         self.record.wrong.extend(self.watch.too_long().await);
         self.record.recoveries = self.watch.took().await;
@@ -147,15 +158,19 @@ impl Campaign {
             self.record.wrong.push(format!("{unrouted} messages found no queue"));
         }
         self.record.seconds = began.elapsed().as_secs();
-        let verdict = Verdict::on(Books::read(&self.site.stage).await?, orders, &self.spoilt);
+        let (books, at) = (Books::read(stage).await?, Utc::now());
+        let held = windows::held(stage, &books).await?;
+        let asking = Asking { orders, spoilt: &self.spoilt, sales, held: &held, at };
+        let verdict = Verdict::on(books, asking);
         verdict.show_wrong(&self.record);
-        println!("{}", verdict.json(&self.record, orders.len()));
+        println!("{}", verdict.json(&self.record, asking));
         Ok(verdict.is_sound(&self.record) && options.cycles() == self.record.cycles)
     }
 }
 
-/// Completes when every order has come to its end, or to a person.
-pub async fn rest(stage: &Stage, orders: usize) -> Result<()> {
+/// Completes when every purchase and every sellback has come to its end, or to a person.
+pub async fn rest(stage: &Stage, orders: usize, sales: usize) -> Result<()> {
     eprintln!("campaign: waiting until everything rests");
-    stage.ended(orders, PATIENCE).await
+    stage.ended(orders, PATIENCE).await?;
+    stage.sold(sales, PATIENCE).await
 }

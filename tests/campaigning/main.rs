@@ -2,8 +2,16 @@
 //!
 //! `campaign --cycles N [--purchases M] [--seed S] [--only NAME]… [--logs FOLDER]` publishes M purchases in N batches. In each cycle one
 //! trouble from the table strikes at a drawn moment; all of them come before one comes again. The next cycle begins when Clawback
-//! works again, while rows that were cut off may still be waiting for their deadlines. At the end everything must rest, and store, events and
-//! the sandbox's ledger must tell one story.
+//! works again, while rows that were cut off may still be waiting for their deadlines.
+//!
+//! From the second cycle on a third of what was bought before is sold back, amid the same troubles; and what all but the last five
+//! cycles buy has windows of little more than a minute, so that its users are warned amid them, too. At the end everything must rest, every such
+//! window has shut, and store, events, inventories and the sandbox's ledger must tell one story: nothing bought or sold twice, each lead
+//! time of a pull told by one event, nothing warned of that is known to be sold, and no window shut unsold in silence.
+//!
+//! Its last line counts purchases (`commands` and what became of them), `sellbacks` (`sold`, of these `estimated`; `not_sold`,
+//! `sales_in_review`), lead times of pulls (`warnings_sent`, of these `warnings_late`; `warnings_overtaken` by a nearer one or by the end) and
+//! `windows_closed` unsold.
 //!
 //! `campaign --cluster --purchases M` kills the leader of a purchase queue in a RabbitMQ of three nodes instead.
 //!
@@ -17,10 +25,14 @@ mod cluster;
 mod crew;
 mod cycles;
 mod flow;
+mod record;
 mod recovery;
+mod reviews;
+mod sellers;
 mod site;
 mod troubles;
 mod verdict;
+mod windows;
 
 use std::{
     path::PathBuf,

@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use clawback_domain::{PurchaseId, purchase::StateName};
+use clawback_domain::{OrderId, order::StateName};
 use clawback_store::{
     Filter, Store,
     sql::{self, Options, Sql},
@@ -32,7 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(150);
 const SLOW: Duration = Duration::from_secs(25);
 
 /// States in which a row is open and nobody is asked.
-const OPEN: [StateName; 4] = [StateName::Accepted, StateName::Initiating, StateName::Pending, StateName::Reconciling];
+const OPEN: [StateName; 5] =
+    [StateName::Accepted, StateName::Initiating, StateName::Selling, StateName::Pending, StateName::Reconciling];
 const MOST: u32 = 10_000;
 
 /// Looks at the store until it drops.
@@ -43,7 +44,7 @@ pub struct Watch {
 }
 
 /// Open rows: version and state.
-type Rows = BTreeMap<PurchaseId, (i64, StateName)>;
+type Rows = BTreeMap<OrderId, (i64, StateName)>;
 
 struct Recovering {
     cycle: usize,
@@ -156,8 +157,8 @@ async fn look(store: Arc<Sql>, recovering: Arc<Mutex<Vec<Recovering>>>) {
 async fn open(store: &Sql) -> Result<Rows> {
     let mut rows = BTreeMap::new();
     for state in OPEN {
-        let found = store.purchases(Filter { state: Some(state), limit: MOST, ..Filter::default() }).await?;
-        rows.extend(found.into_iter().map(|purchase| (purchase.id, (purchase.version, state))));
+        let found = store.orders(Filter { state: Some(state), limit: MOST, ..Filter::default() }).await?;
+        rows.extend(found.into_iter().map(|order| (order.id(), (order.version(), state))));
     }
     Ok(rows)
 }

@@ -7,11 +7,11 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use clawback_domain::PurchaseId;
+use clawback_domain::OrderId;
 use clawback_store::Store;
 use clawback_tests::{
     Database, PrivatePostgres, PrivateRabbitmq, Proxy, SmallDisk, amqp,
-    rehearsal::{Order, Plan, Stage},
+    rehearsal::{Asked, Order, Plan, Stage},
     wait::until,
 };
 use lapin::options::QueueDeclareOptions;
@@ -23,11 +23,14 @@ use crate::crew::Crew;
 pub const PARTNERS: usize = 5;
 
 /// A few calls a second and partner, so that a batch is spread over a second or two. At most 1 s + 3 s for a call: an attempt may be
-/// sent for 5 s and is given up after 14 s. What is unknown is looked into for 6 s.
+/// sent for 5 s and is given up after 14 s. What is unknown is looked into for 6 s. Lead times are as short as may be: see
+/// [`windows`](crate::windows).
 pub const DEFAULTS: &str = "concurrency = 50\nrate_per_second = 10\n\
-     timeouts = { connect = \"1s\", init = \"3s\", status = \"3s\", inventory = \"3s\" }\n\
+     timeouts = { connect = \"1s\", init = \"3s\", buyback = \"3s\", status = \"3s\", inventory = \"3s\" }\n\
      poll = { first = \"500ms\", max = \"2s\" }\n\
-     reconcile = { first = \"1s\", max = \"2s\", window = \"6s\" }";
+     reconcile = { first = \"1s\", max = \"2s\", window = \"6s\" }\n\
+     sell = { concurrency = 50, rate_per_second = 10 }\n\
+     warnings = { leads = [\"70s\", \"1m\"], digest = \"2s\" }";
 /// Slow enough that a trouble finds calls under way.
 pub const UPSTREAM: [&str; 2] = ["--settle=1s", "--latency=150ms"];
 
@@ -54,7 +57,7 @@ pub struct Site {
     pub postgres: PrivatePostgres,
     /// Why not, where it could not be mounted.
     pub disk: Result<SmallDisk>,
-    published: BTreeSet<PurchaseId>,
+    published: BTreeSet<OrderId>,
     password: u32,
 }
 
@@ -129,8 +132,8 @@ impl Site {
     }
 
     /// What is published from now on must become rows.
-    pub fn expect(&mut self, orders: &[Order]) {
-        self.published.extend(orders.iter().map(|order| order.id));
+    pub fn expect(&mut self, orders: &[Order], sales: &[Asked]) {
+        self.published.extend(orders.iter().map(|order| order.id).chain(sales.iter().map(|sale| sale.id)));
     }
 
     /// Completes when every process is ready and every queue is consumed.
@@ -144,10 +147,10 @@ impl Site {
         let (published, stage) = (&mut self.published, &self.stage);
         let store = &stage.store;
         until("every published command is a row", WORKS, || {
-            let missing: Vec<PurchaseId> = published.iter().copied().collect();
+            let missing: Vec<OrderId> = published.iter().copied().collect();
             async move {
                 for id in missing {
-                    ensure!(store.purchase(id).await?.is_some(), "{id} is not");
+                    ensure!(store.order(id).await?.is_some(), "{id} is not");
                 }
                 anyhow::Ok(())
             }
@@ -161,7 +164,7 @@ impl Site {
     /// Whoever consumes has declared again what was deleted, bindings and all.
     async fn consumed(&self) -> Result<()> {
         let connection = amqp::connect(&self.rabbitmq.url()).await?;
-        for name in self.stage.partners.iter().flat_map(|partner| [purchase_queue(partner), step_queue(partner)]) {
+        for name in self.stage.partners.iter().flat_map(|partner| queues(partner)) {
             let channel = connection.create_channel().await?;
             let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
             let queue = channel.queue_declare(name.as_str().into(), passive, Default::default()).await?;
@@ -195,6 +198,10 @@ const AMQP_FILE: &str = "amqp-url";
 
 pub fn purchase_queue(partner: &str) -> String {
     format!("clawback.purchases.{partner}")
+}
+
+fn queues(partner: &str) -> [String; 3] {
+    [purchase_queue(partner), format!("clawback.sellbacks.{partner}"), step_queue(partner)]
 }
 
 pub fn step_queue(partner: &str) -> String {

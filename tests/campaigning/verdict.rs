@@ -5,64 +5,38 @@ use std::{
     time::Duration,
 };
 
-use clawback_domain::{
-    answer::Answer,
-    evidence::{Rival, Standing},
-    purchase::{State, StateName},
+use clawback_domain::{Time, purchase::StateName};
+use clawback_tests::{
+    rehearsal::{Asked, Books, Order, Sales, Tally, Warned},
+    sandbox::Held,
 };
-use clawback_tests::rehearsal::{Books, Order, Row, Tally};
 use serde_json::{Value, json};
 
-use crate::{site::Spoilt, troubles::Struck};
+use crate::{record::Record, reviews::Reviews, site::Spoilt};
 
 /// Enough to see a pattern in what is wrong.
 const SHOWN: usize = 20;
 
 const REJECTED: &str = "clawback.command.rejected";
 
-/// What happened, beside the books.
-#[derive(Debug, Default)]
-pub struct Record {
-    pub cycles: usize,
-    pub seed: u64,
-    pub kills: BTreeMap<String, usize>,
-    /// Troubles that did not come to pass.
-    pub missed: BTreeMap<String, usize>,
-    /// Processes restarted by hand, because they could not get over a trouble by themselves.
-    pub restarted_by_hand: BTreeMap<String, usize>,
-    /// Shortest first, and from what.
-    pub recoveries: Vec<(Duration, &'static str)>,
-    /// What went wrong on the way.
-    pub wrong: Vec<String>,
-    pub seconds: u64,
-}
-
-impl Record {
-    /// Counts what became of a trouble; what there is to say of it.
-    pub fn count(&mut self, trouble: &str, struck: Struck) -> String {
-        let again = |counts: &mut BTreeMap<String, usize>, by: usize| *counts.entry(trouble.to_owned()).or_default() += by;
-        match struck {
-            Struck::Hit => {
-                again(&mut self.kills, 1);
-                String::new()
-            }
-            Struck::Restarted(count) => {
-                again(&mut self.kills, 1);
-                again(&mut self.restarted_by_hand, count);
-                format!(", {count} processes restarted by hand")
-            }
-            Struck::Missed(why) => {
-                again(&mut self.missed, 1);
-                format!(", MISSED: {why}")
-            }
-        }
-    }
+/// What was asked for, and what users have of it in the end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asking<'a> {
+    pub orders: &'a [Order],
+    pub spoilt: &'a [Spoilt],
+    pub sales: &'a [Asked],
+    /// Every user's inventory.
+    pub held: &'a [Held],
+    /// When the inventories were read.
+    pub at: Time,
 }
 
 /// What the books say.
 #[derive(Debug, Default)]
 pub struct Verdict {
     tally: Tally,
+    sales: Sales,
+    warned: Warned,
     lost: usize,
     bought_twice: usize,
     sold_twice: usize,
@@ -71,61 +45,24 @@ pub struct Verdict {
     wrong: Vec<String>,
 }
 
-/// Purchases that a person must look into at the end.
-///
-/// What was not bought is *unavoidable*: nothing is there to be found, and nothing proves that nothing will come. So is what was bought
-/// beside another doubt of its user and pack: the inventory does not tell whose it is. All others are *avoidable*.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Reviews {
-    not_bought: usize,
-    /// Bought, and so may have been others that nobody knows of.
-    ambiguous: usize,
-    bought: usize,
-    /// An answer is stored that settles it.
-    answered: usize,
-}
-
-impl Reviews {
-    fn count(&mut self, row: &Row, bought: bool) {
-        let answer = row.attempts.last().and_then(|record| record.fact.as_ref()).map(|fact| &fact.answer);
-        let kind = match (answer, bought) {
-            (Some(Answer::Unknown { .. }) | None, false) => &mut self.not_bought,
-            (Some(Answer::Unknown { .. }) | None, true) if has_rivals(row) => &mut self.ambiguous,
-            (Some(Answer::Unknown { .. }) | None, true) => &mut self.bought,
-            (Some(_), _) => &mut self.answered,
-        };
-        *kind += 1;
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "avoidable": self.bought + self.answered,
-            "unavoidable": self.not_bought + self.ambiguous,
-            "of": {
-                "not_bought": self.not_bought, "ambiguous": self.ambiguous, "bought": self.bought, "answered": self.answered,
-            },
-        })
-    }
-}
-
-/// Whether the last look was made beside other doubts.
-fn has_rivals(row: &Row) -> bool {
-    let State::Review(review) = &row.purchase.state else { return false };
-    let doubtful = |rival: &Rival| matches!(rival.standing, Standing::Unknown | Standing::InReview);
-    review.evidence.as_ref().is_some_and(|evidence| evidence.rivals.iter().any(doubtful))
-}
-
 impl Verdict {
-    pub fn on(mut books: Books, orders: &[Order], spoilt: &[Spoilt]) -> Self {
+    pub fn on(mut books: Books, asking: Asking<'_>) -> Self {
+        let Asking { orders, spoilt, sales, held, at } = asking;
         let mut wrong = rejections(&mut books, spoilt);
         let (tally, findings) = books.findings(orders);
+        wrong.extend(findings);
+        let (sales, findings) = books.sale_findings(sales);
+        wrong.extend(findings);
+        let (warned, findings) = books.warning_findings(held, at);
         wrong.extend(findings);
         let bought = books.ledger.times_bought();
         let mut verdict = Self {
             tally,
+            sales,
+            warned,
             bought_twice: books.ledger.bought_twice().len() + books.ledger.unnamed().len(),
             sold_twice: books.ledger.sold_twice().len(),
-            lost: orders.iter().filter(|order| is_lost(&books, order)).count(),
+            lost: orders.iter().filter(|order| is_lost(&books, order)).count() + sales.lost,
             wrong,
             ..Self::default()
         };
@@ -149,7 +86,7 @@ impl Verdict {
     }
 
     /// The campaign's last line.
-    pub fn json(&self, record: &Record, commands: usize) -> Value {
+    pub fn json(&self, record: &Record, asking: Asking<'_>) -> Value {
         let seconds = |span: Duration| (span.as_secs_f64() * 10.0).round() / 10.0;
         let at = |place: usize| record.recoveries.get(place).map(|(took, _)| seconds(*took));
         // The longest of each trouble comes last.
@@ -160,13 +97,22 @@ impl Verdict {
             "kills": record.kills,
             "missed": record.missed,
             "restarted_by_hand": record.restarted_by_hand,
-            "commands": commands,
+            "commands": asking.orders.len(),
             "fulfilled": self.tally.fulfilled,
             "recovered": self.recovered,
             "failed": self.tally.failed,
             "lost": self.lost,
             "bought_twice": self.bought_twice,
+            "sellbacks": asking.sales.len(),
+            "sold": self.sales.sold,
+            "estimated": self.sales.estimated,
+            "not_sold": self.sales.failed,
+            "sales_in_review": self.sales.reviews,
             "sold_twice": self.sold_twice,
+            "warnings_sent": self.warned.sent,
+            "warnings_late": self.warned.late,
+            "warnings_overtaken": self.warned.overtaken,
+            "windows_closed": self.warned.closed,
             "violations": self.wrong.len() + record.wrong.len(),
             "reviews": self.reviews.json(),
             "recovery_seconds": {
@@ -244,15 +190,36 @@ mod tests {
     #[test]
     fn an_order_without_a_row_is_lost_and_breaks_the_verdict() {
         let orders = clawback_tests::rehearsal::orders(1, &["acme".to_owned()]).unwrap();
-        let verdict = Verdict::on(books(&[]), &orders, &[]);
+        let verdict = Verdict::on(books(&[]), Asking { orders: &orders, ..Asking::default() });
         assert_eq!(verdict.lost, 1);
         assert!(!verdict.is_sound(&Record::default()));
-        assert!(Verdict::on(books(&[]), &[], &[]).is_sound(&Record::default()));
+        assert!(Verdict::on(books(&[]), Asking::default()).is_sound(&Record::default()));
+    }
+
+    #[test]
+    fn an_event_of_no_sale_and_one_of_no_window_break_the_verdict() {
+        for kind in
+            ["clawback.sellback.completed", "clawback.sellback.failed", "clawback.buyback.expiring", "clawback.buyback.expired"]
+        {
+            let heard = vec![json!({"type": kind, "id": "1", "subject": "s", "data": {"items": []}})];
+            let verdict = Verdict::on(Books { heard, ..Books::default() }, Asking::default());
+            assert_eq!(verdict.wrong.len(), 1, "{kind}: {:?}", verdict.wrong);
+            assert!(!verdict.is_sound(&Record::default()));
+        }
+    }
+
+    #[test]
+    fn a_sale_of_the_ledger_that_nobody_asked_for_breaks_the_verdict() {
+        let sale = json!({"user_id": "u", "item_id": "i", "amount": 1, "sold_at": "2026-01-01T00:00:00Z"});
+        let ledger = serde_json::from_value(json!({"purchases": [], "sellbacks": [sale]})).unwrap();
+        let verdict = Verdict::on(Books { ledger, ..Books::default() }, Asking::default());
+        assert_eq!((verdict.sold_twice, verdict.wrong.len()), (1, 1), "{:?}", verdict.wrong);
+        assert!(!verdict.is_sound(&Record::default()));
     }
 
     #[test]
     fn what_went_wrong_on_the_way_breaks_a_sound_verdict() {
         let record = Record { wrong: vec!["worker-3 ended by itself".into()], ..Record::default() };
-        assert!(!Verdict::on(books(&[]), &[], &[]).is_sound(&record));
+        assert!(!Verdict::on(books(&[]), Asking::default()).is_sound(&record));
     }
 }
