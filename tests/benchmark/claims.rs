@@ -1,24 +1,18 @@
-//! What it costs to find and claim who is due, beside more and more who are not: `bench warnings`.
+//! What it costs to find and claim who is due, beside more and more who are not: the first part of `bench warnings`.
 //!
 //! The cost of a due user must not grow with those who wait. Claims are made by the product's store on PostgreSQL, one after another, each
 //! of a full batch; the ceiling is the bare statement on a table that holds nothing but those who are due.
+//! A claim reads and writes the rows of users. Each of those who wait has a planned warning as well, so that the tables are as large as
+//! they would be.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 use clawback_domain::{Time, clock::after};
 use clawback_store::{Store, Users, sql};
 use clawback_tests::{Database, servers};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::json;
-
-#[derive(Debug, Args)]
-pub struct Flags {
-    /// How many users wait beside those who are due
-    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000], value_name = "N,…")]
-    planned: Vec<u64>,
-}
 
 /// What the scheduler claims at once.
 const BATCH: u32 = 256;
@@ -26,6 +20,8 @@ const CLAIMS: usize = 40;
 /// Everybody who is due is claimed in one round.
 const DUE: usize = BATCH as usize * CLAIMS;
 const ROUNDS: usize = 5;
+/// Of the `n`th of those who wait: in the weeks to come, in no order.
+const DUE_AT: &str = "to_timestamp(86400 + mod(n * 7919, 1209600))";
 
 /// Of claims that were made under the same conditions.
 struct Cost {
@@ -33,12 +29,13 @@ struct Cost {
     worst: Duration,
 }
 
-pub async fn run(flags: Flags) -> Result<()> {
+pub async fn run(planned: &[u64]) -> Result<()> {
     let ceiling = bare().await?;
+    println!("{DUE} users due, claimed {BATCH} at a time, beside so many who wait\n");
     println!("{:>12}  {:>14}  {:>14}  {:>16}", "waiting", "claim p50 ms", "claim max ms", "µs a due user");
     tell("ceiling", None, &ceiling)?;
     let mut first = None;
-    for planned in flags.planned {
+    for &planned in planned {
         let cost = product(planned).await?;
         tell("product", Some(planned), &cost)?;
         let base = *first.get_or_insert(cost.median);
@@ -93,12 +90,12 @@ async fn product(planned: u64) -> Result<Cost> {
     cost(claims)
 }
 
-/// Waiting users, due in the weeks to come in no order.
+/// Users who wait, each for a planned warning, and those who will be due.
 async fn fill(db: &DatabaseConnection, planned: u64) -> Result<()> {
     let users = format!(
         "INSERT INTO users (partner, user_id, warnings, auto_sell, sync_wanted, synced, version, nudges, sequence, due_at)
         SELECT 'acme', 'waiting-' || n, true, true, 1, 1, 3, 0, 0,
-            to_timestamp(86400 + mod(n * 7919, 1209600)) FROM generate_series(1, {planned}) AS n"
+            {DUE_AT} FROM generate_series(1::bigint, {planned}) AS n"
     );
     db.execute_unprepared(&users).await.context("users who wait")?;
     let users = format!(
@@ -106,12 +103,23 @@ async fn fill(db: &DatabaseConnection, planned: u64) -> Result<()> {
         SELECT 'acme', 'due-' || n, true, true, 1, 1, 3, 0, 0, to_timestamp(86400) FROM generate_series(1, {DUE}) AS n"
     );
     db.execute_unprepared(&users).await.context("users who are due")?;
-    db.execute_unprepared("VACUUM ANALYZE users").await?;
+    let warnings = format!(
+        "INSERT INTO warnings (pull_id, lead, partner, user_id, expires_at, moment, updated_at, state)
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 86400, 'acme', 'waiting-' || n, {due} + interval '1 day', {due}, to_timestamp(0),
+            'planned' FROM generate_series(1::bigint, {planned}) AS n",
+        due = DUE_AT
+    );
+    db.execute_unprepared(&warnings).await.context("planned warnings")?;
+    db.execute_unprepared("VACUUM ANALYZE").await?;
+    db.execute_unprepared("CHECKPOINT").await?;
     Ok(())
 }
 
 async fn due(db: &DatabaseConnection) -> Result<()> {
-    db.execute_unprepared("UPDATE users SET due_at = to_timestamp(-60), nudges = 0 WHERE user_id LIKE 'due-%'").await?;
+    db.execute_unprepared(
+        "UPDATE users SET due_at = to_timestamp(-60), nudges = 0 WHERE partner = 'acme' AND user_id LIKE 'due-%'",
+    )
+    .await?;
     db.execute_unprepared("VACUUM ANALYZE users").await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use clawback_tests::wait::until;
 use sea_orm::DatabaseConnection;
 
 use crate::{
-    ground::{Ground, Run, Schema, ask},
+    ground::{Ground, Load, Run, Schema, ask},
     pipeline::{RUN, UPSTREAM},
     product::Roles,
 };
@@ -29,10 +29,10 @@ pub struct Fairness {
 }
 
 pub async fn measure(ground: &mut Ground, backlog: usize) -> Result<Fairness> {
-    let run = ground.run(Schema::Clawback, &UPSTREAM, backlog).await?;
+    let run = ground.run(Schema::Clawback, &UPSTREAM, Load::of(backlog)).await?;
     let (first, second) = (ground.partners[0].clone(), ground.partners[1].clone());
     ground.fill(&run, &first, 0..backlog).await?;
-    let roles = Roles::start(ground, &run).await?;
+    let roles = Roles::start(ground, &run, 1).await?;
     until("the backlog is being worked on", RUN, || async {
         let waiting = ground.waiting().await.map_err(|error| error.to_string())?;
         if waiting + UNDER_WAY <= backlog { Ok(()) } else { Err(format!("{waiting} wait")) }

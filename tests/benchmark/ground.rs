@@ -42,6 +42,29 @@ pub struct Run {
     pub upstream: Sandbox,
     pub told: Told,
     prefix: String,
+    load: Load,
+}
+
+/// What a run's purchases are.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub purchases: usize,
+    /// They are spread over so many users.
+    pub users: usize,
+    /// Items that each draws.
+    pub items: u32,
+}
+
+impl Load {
+    /// One item each, of as many users as a partner may well have.
+    pub fn of(purchases: usize) -> Self {
+        Self { purchases, users: 10_000, items: 1 }
+    }
+
+    /// One purchase of each user.
+    pub fn of_users(users: usize, items: u32) -> Self {
+        Self { purchases: users, users, items }
+    }
 }
 
 impl Ground {
@@ -71,7 +94,7 @@ impl Ground {
     }
 
     /// A database with this schema and an upstream with these arguments, and no commands yet.
-    pub async fn run(&mut self, schema: Schema, upstream: &[&str], purchases: usize) -> Result<Run> {
+    pub async fn run(&mut self, schema: Schema, upstream: &[&str], load: Load) -> Result<Run> {
         self.runs += 1;
         let database = Database::create().await?;
         schema.create(database.url()).await?;
@@ -83,9 +106,9 @@ impl Ground {
             database: unencrypted(database.url()),
             upstream: upstream.url().to_owned(),
             partners: self.partners.len(),
-            purchases,
+            purchases: load.purchases,
         };
-        Ok(Run { database, upstream, told, prefix: format!("run-{}", self.runs) })
+        Ok(Run { database, upstream, told, load, prefix: format!("run-{}", self.runs) })
     }
 
     /// Puts the run's purchases into the queues, spread over all partners; confirmed, mandatory, persistent.
@@ -98,6 +121,17 @@ impl Ground {
         Ok(())
     }
 
+    /// Puts one sellback of each of these items into the queue of its partner.
+    pub async fn preload_sales(&self, run: &Run, items: &[Owned]) -> Result<()> {
+        try_join_all(self.partners.iter().map(async |name| {
+            let partner = Partner::connect(self.host.url(), name).await?;
+            let own = items.iter().filter(|item| item.partner == *name);
+            partner.publish_all(CommandKind::Sellback.as_str(), own.map(|item| run.sale(item))).await
+        }))
+        .await?;
+        Ok(())
+    }
+
     /// Puts purchases of these numbers into the queue of one partner.
     pub async fn fill(&self, run: &Run, partner: &str, numbers: impl IntoIterator<Item = usize>) -> Result<()> {
         let partner = Partner::connect(self.host.url(), partner).await?;
@@ -107,6 +141,15 @@ impl Ground {
     /// Ready messages in the partners' event queues.
     pub async fn events(&self) -> Result<usize> {
         self.depth(topology::event_queue).await
+    }
+
+    /// Waits until so many events are in the partners' queues.
+    pub async fn all_out(&self, count: usize, within: Duration) -> Result<()> {
+        until("the last event is out", within, || async {
+            let events = self.events().await.map_err(|error| error.to_string())?;
+            if events >= count { Ok(()) } else { Err(format!("{events} events")) }
+        })
+        .await
     }
 
     /// Ready messages in the partners' purchase queues.
@@ -129,8 +172,8 @@ impl Ground {
     pub async fn sweep(&self) -> Result<()> {
         for partner in &self.partners {
             let partner = PartnerId::new(partner.as_str())?;
-            let kinds = [topology::command_queue(&partner, CommandKind::Purchase), topology::event_queue(&partner)];
-            for queue in kinds.into_iter().chain([topology::step_queue(&partner)]) {
+            let commands = [CommandKind::Purchase, CommandKind::Sellback].map(|kind| topology::command_queue(&partner, kind));
+            for queue in commands.into_iter().chain([topology::event_queue(&partner), topology::step_queue(&partner)]) {
                 self.looking.queue_purge(queue.into(), QueuePurgeOptions::default()).await?;
             }
         }
@@ -169,9 +212,12 @@ impl Ground {
 impl Run {
     /// A purchase as this run numbers it.
     pub fn command(&self, number: usize) -> serde_json::Value {
-        json!({
-            "request_id": self.request(number), "user_id": format!("user-{}", number % 10_000), "pack_id": "rookie", "amount": 1
-        })
+        let user = format!("user-{}", number % self.load.users);
+        json!({"request_id": self.request(number), "user_id": user, "pack_id": "rookie", "amount": self.load.items})
+    }
+
+    fn sale(&self, item: &Owned) -> serde_json::Value {
+        json!({"request_id": format!("{}-sale-{}", self.prefix, item.id), "user_id": item.user, "item_id": item.id})
     }
 
     pub fn request(&self, number: usize) -> String {
@@ -197,6 +243,14 @@ impl Run {
         ensure!(bought == wanted, "{bought} of {wanted} purchases were bought");
         Ok(())
     }
+}
+
+/// An item that a user owns.
+#[derive(Debug, Clone)]
+pub struct Owned {
+    pub partner: String,
+    pub user: String,
+    pub id: String,
 }
 
 /// Debian's PostgreSQL offers TLS on loopback as well, and clients take it. The product does without there, so all do.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clawback_tests::wait::until;
 
 use crate::{
-    ground::{Ground, Schema},
+    ground::{Ground, Load, Schema},
     pipeline::RUN,
     product::{self, Roles},
 };
@@ -14,22 +14,17 @@ const UPSTREAM: [&str; 8] = ["--mode", "production", "--latency", "20ms", "--pol
 
 /// `buy/init` calls per second while polls are held.
 pub async fn measure(ground: &mut Ground, purchases: usize) -> Result<f64> {
-    let run = ground.run(Schema::Clawback, &UPSTREAM, purchases).await?;
+    let run = ground.run(Schema::Clawback, &UPSTREAM, Load::of(purchases)).await?;
     ground.preload(&run).await?;
     ground.checkpoint().await?;
-    let roles = Roles::start(ground, &run).await?;
+    let roles = Roles::start(ground, &run, 1).await?;
     until("every purchase is called", RUN, || async {
         let answered = product::answered(&run).await.map_err(|error| error.to_string())?;
         if answered == purchases { Ok(()) } else { Err(format!("{answered} are")) }
     })
     .await?;
     let inits = product::inits_per_second(&run).await?;
-    until("every purchase has its event", RUN, || async {
-        let events = ground.events().await.map_err(|error| error.to_string())?;
-        if events >= purchases { Ok(()) } else { Err(format!("{events} have")) }
-    })
-    .await
-    .context("after the inits")?;
+    ground.all_out(purchases, RUN).await.context("after the inits")?;
     product::outcome(&run).await?;
     roles.stop().await?;
     run.check_ledger().await?;

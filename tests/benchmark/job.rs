@@ -33,6 +33,14 @@ CREATE TABLE event (id uuid PRIMARY KEY, purchase uuid NOT NULL, body text NOT N
 pub const EVENTS: &str = "clawback.events";
 pub const INIT: &str = "/api/v1/vm/buy/init";
 pub const STATUS: &str = "/api/v1/vm/buy/status";
+pub const BUYBACK: &str = "/api/v1/vm/buyback";
+pub const INVENTORY: &str = "/api/v1/inventory";
+
+/// For whom the upstream is called.
+pub struct Caller<'a> {
+    pub partner: &'a str,
+    pub reference: String,
+}
 
 /// A command as partners send it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +86,20 @@ pub struct Fulfilment {
     pub nfts: Box<RawValue>,
 }
 
+#[derive(Debug, Deserialize)]
+pub struct Inventory {
+    pub items: Vec<HeldItem>,
+}
+
+/// Of an item what a plain worker has use for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HeldItem {
+    pub id: String,
+    pub buyback_price: f64,
+    pub buyback_expires_at: Option<String>,
+    pub content: Box<RawValue>,
+}
+
 impl Purchase {
     pub fn read(exchange: &str, body: &[u8]) -> Result<Self> {
         let partner = exchange.strip_prefix("clawback.commands.").context("not a command's exchange")?.to_owned();
@@ -97,6 +119,10 @@ impl Purchase {
 
     pub fn routing_key(&self) -> String {
         format!("{}.purchase.fulfilled", self.partner)
+    }
+
+    pub fn caller(&self) -> Caller<'_> {
+        Caller { partner: &self.partner, reference: self.reference() }
     }
 
     /// An event of the product's shape and size.
@@ -134,10 +160,14 @@ impl Purchase {
 
 /// Persistent, as the product's are.
 pub fn event_properties(event: Uuid, purchase: &Purchase) -> BasicProperties {
+    properties(event).with_correlation_id(purchase.command.request_id.as_str().into())
+}
+
+/// Of an event that answers no command.
+pub fn properties(event: Uuid) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(2)
         .with_message_id(event.to_string().into())
-        .with_correlation_id(purchase.command.request_id.as_str().into())
         .with_content_type("application/cloudevents+json".into())
 }
 
@@ -147,11 +177,16 @@ pub async fn connect(amqp: &str) -> Result<Connection> {
 
 /// Consumes the purchase queues of all partners on one channel, `prefetch` between them.
 pub async fn consume(channel: &Channel, partners: &[String], prefetch: usize) -> Result<Vec<Consumer>> {
+    consume_all(channel, "clawback.purchases", partners, prefetch).await
+}
+
+/// The same of the queues whose names begin so.
+pub async fn consume_all(channel: &Channel, queues: &str, partners: &[String], prefetch: usize) -> Result<Vec<Consumer>> {
     let each = prefetch.div_ceil(partners.len()).try_into()?;
     let mut consumers = Vec::new();
     for partner in partners {
         channel.basic_qos(each, BasicQosOptions::default()).await?;
-        let (queue, options) = (format!("clawback.purchases.{partner}"), BasicConsumeOptions::default());
+        let (queue, options) = (format!("{queues}.{partner}"), BasicConsumeOptions::default());
         consumers.push(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?);
     }
     Ok(consumers)

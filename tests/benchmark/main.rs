@@ -1,30 +1,40 @@
-//! The benchmark: what the pipeline does in a second and what a purchase costs, beside what the same machine could do at best.
+//! The benchmark: what Clawback does in a second and what that costs, beside what the same machine could do at best.
 //!
 //! `bench pipeline` runs the product, a plain worker and the ceilings one after another, several rounds, each as processes of its own
 //! on the same real servers, and compares them within the run. Figures of two runs or two machines do not compare; ratios do.
+//! `bench warnings`, `bench sellbacks` and `bench sync` hold what follows a purchase against a plain worker on the same ground.
 //!
 //! - [`pipeline`]: which runs, in which order, and what is made of them. [`report`]: the table and the JSON lines.
 //! - [`ground`]: the virtual host, database and upstream a run stands on. [`meter`]: CPU and memory from `/proc`.
 //! - [`product`]: Clawback itself. [`plain`], [`ceiling`], [`broker_only`], [`store_only`]: what it is compared with, each run by
 //!   [`variant`] in a process of its own. [`job`] is what they have in common, [`group`] the ceiling's group commit.
-//! - [`claims`]: `bench warnings`, what it costs to find who is due.
 //! - [`inits`]: do long polls slow inits down? [`fairness`]: does a backlog delay another partner?
+//! - [`warnings`]: [`claims`], what it costs to find who is due, and [`digests`], how fast warnings go out. [`sync`]: everybody's
+//!   inventory. [`sellbacks`]. They begin with [`owners`], compare with [`plain_users`] and [`plain_sales`], and end with [`beside`].
 
+mod beside;
 mod broker_only;
 mod ceiling;
 mod claims;
+mod digests;
 mod fairness;
 mod ground;
 mod group;
 mod inits;
 mod job;
 mod meter;
+mod owners;
 mod pipeline;
 mod plain;
+mod plain_sales;
+mod plain_users;
 mod product;
 mod report;
+mod sellbacks;
 mod store_only;
+mod sync;
 mod variant;
+mod warnings;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -44,9 +54,13 @@ struct Bench {
 enum Which {
     /// Purchases from the command's delivery to the event's confirm
     Pipeline(pipeline::Flags),
-    /// Finding and claiming who is due, beside many who are not
-    Warnings(claims::Flags),
-    /// One variant, in this process: what `pipeline` starts
+    /// Finding who is due beside many who are not; warnings from the moment they are due to their events' marks
+    Warnings(warnings::Flags),
+    /// Sellbacks from the command's delivery to the event's mark
+    Sellbacks(sellbacks::Flags),
+    /// Reading the inventories of all who own something
+    Sync(sync::Flags),
+    /// One variant, in this process: what the others start
     #[command(hide = true)]
     Variant(variant::Flags),
 }
@@ -55,7 +69,9 @@ enum Which {
 async fn main() -> Result<()> {
     match Bench::parse().which {
         Which::Pipeline(flags) => pipeline::run(flags).await,
-        Which::Warnings(flags) => claims::run(flags).await,
+        Which::Warnings(flags) => warnings::run(flags).await,
+        Which::Sellbacks(flags) => sellbacks::run(flags).await,
+        Which::Sync(flags) => sync::run(flags).await,
         Which::Variant(flags) => variant::run(flags).await,
     }
 }

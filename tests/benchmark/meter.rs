@@ -13,6 +13,8 @@ use clawback_tests::vhost::rabbitmqctl;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::ground::{Ground, Run};
+
 /// A look costs half a millisecond; a run lasts seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -29,6 +31,18 @@ pub struct Watched {
     pub postmaster: i32,
     /// Of PostgreSQL's processes those that serve this database count, and those that serve all.
     pub database: String,
+}
+
+impl Watched {
+    pub fn of(ground: &Ground, run: &Run, workers: Vec<i32>) -> Self {
+        Self {
+            workers,
+            upstream: run.upstream.role().pid().as_raw_nonzero().get(),
+            rabbitmq: ground.rabbitmq,
+            postmaster: ground.postmaster,
+            database: run.database_name().to_owned(),
+        }
+    }
 }
 
 /// Seconds of CPU.
@@ -134,7 +148,8 @@ fn cpu(pid: i32) -> f64 {
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * TICK
 }
 
-fn peak(pid: i32) -> Result<f64> {
+/// The most memory a process ever had, in MiB.
+pub fn peak(pid: i32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a process has a peak")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;

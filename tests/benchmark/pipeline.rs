@@ -1,25 +1,20 @@
 //! The runs of `bench pipeline`: in every round each variant once, one after another, so that what else the machine does hits all of
 //! them alike; of every figure the median over the rounds, of every ratio the median of the rounds' ratios.
 
-use std::{process::Stdio, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
-use clawback_tests::wait::until;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
 
 use crate::{
     fairness,
-    ground::{Ground, Run, Schema},
+    ground::{Ground, Load, Run, Schema},
     inits,
     job::Outcome,
     meter::{Meter, Watched},
     product::{self, Roles},
     report::{Figures, Report},
-    variant::{Told, Variant},
+    variant::{Process, Variant},
 };
 
 /// How the upstream behaves where nothing else is said: it answers as fast as the sandbox does, 20 ms away.
@@ -81,7 +76,7 @@ impl Who {
     fn schema(self) -> Schema {
         match self {
             Who::Clawback | Who::Other(Variant::Store) => Schema::Clawback,
-            Who::Other(Variant::Plain | Variant::Ceiling | Variant::Broker | Variant::Bare) => Schema::Bare,
+            Who::Other(_) => Schema::Bare,
         }
     }
 
@@ -125,16 +120,16 @@ pub async fn run(flags: Flags) -> Result<()> {
 
 /// One run of one variant.
 async fn measure(ground: &mut Ground, who: Who, purchases: usize) -> Result<Figures> {
-    let run = ground.run(who.schema(), &UPSTREAM, purchases).await?;
+    let run = ground.run(who.schema(), &UPSTREAM, Load::of(purchases)).await?;
     if who.consumes() {
         ground.preload(&run).await?;
     }
     ground.checkpoint().await?;
     let before = ground.written(&run).await?;
     let running = Running::start(ground, who, &run).await?;
-    let meter = Meter::start(watched(ground, &run, running.pids()?));
+    let meter = Meter::start(Watched::of(ground, &run, running.pids()?));
     if who.consumes() {
-        all_events_out(ground, &run, &running).await?;
+        ground.all_out(run.told.purchases, RUN).await.with_context(|| running.last_words())?;
     }
     let (running, outcome) = running.outcome(&run).await?;
     let cpu = meter.between(outcome.first, outcome.last).await;
@@ -150,55 +145,33 @@ async fn measure(ground: &mut Ground, who: Who, purchases: usize) -> Result<Figu
     Ok(Figures::of(purchases, outcome, cpu, rows_per_commit, peak_mib, inits_per_second))
 }
 
-fn watched(ground: &Ground, run: &Run, workers: Vec<i32>) -> Watched {
-    Watched {
-        workers,
-        upstream: run.upstream.role().pid().as_raw_nonzero().get(),
-        rabbitmq: ground.rabbitmq,
-        postmaster: ground.postmaster,
-        database: run.database_name().to_owned(),
-    }
-}
-
-async fn all_events_out(ground: &Ground, run: &Run, running: &Running) -> Result<()> {
-    until("the last event is out", RUN, || async {
-        let events = ground.events().await.map_err(|error| error.to_string())?;
-        if events >= run.told.purchases { Ok(()) } else { Err(format!("{events} events")) }
-    })
-    .await
-    .with_context(|| running.last_words())
-}
-
 /// The processes of a run.
 enum Running {
     Product(Roles),
-    Variant(Child),
+    Variant(Process),
 }
 
 impl Running {
     async fn start(ground: &mut Ground, who: Who, run: &Run) -> Result<Self> {
         match who {
-            Who::Clawback => Ok(Self::Product(Roles::start(ground, run).await?)),
-            Who::Other(variant) => Ok(Self::Variant(start(variant, &run.told)?)),
+            Who::Clawback => Ok(Self::Product(Roles::start(ground, run, 1).await?)),
+            Who::Other(variant) => Ok(Self::Variant(Process::start(variant, &run.told)?)),
         }
     }
 
     fn pids(&self) -> Result<Vec<i32>> {
         match self {
             Self::Product(roles) => Ok(roles.pids()),
-            Self::Variant(child) => Ok(vec![child.id().context("it has ended already")?.cast_signed()]),
+            Self::Variant(process) => Ok(vec![process.pid()?]),
         }
     }
 
     async fn outcome(self, run: &Run) -> Result<(Self, Outcome)> {
         match self {
             Self::Product(roles) => Ok((Self::Product(roles), product::outcome(run).await?)),
-            Self::Variant(mut child) => {
-                let said = child.stdout.as_mut().context("its standard output is ours")?;
-                let mut line = String::new();
-                tokio::time::timeout(RUN, BufReader::new(said).read_line(&mut line)).await.context("it hangs")??;
-                ensure!(!line.is_empty(), "it ended without a result");
-                Ok((Self::Variant(child), serde_json::from_str(&line)?))
+            Self::Variant(mut process) => {
+                let outcome = process.outcome(RUN).await?;
+                Ok((Self::Variant(process), outcome))
             }
         }
     }
@@ -206,24 +179,14 @@ impl Running {
     async fn stop(self) -> Result<()> {
         match self {
             Self::Product(roles) => roles.stop().await,
-            Self::Variant(mut child) => {
-                drop(child.stdin.take());
-                let status = child.wait().await?;
-                if status.success() { Ok(()) } else { bail!("it ended with {status}") }
-            }
+            Self::Variant(process) => process.stop().await,
         }
     }
 
     fn last_words(&self) -> String {
         match self {
-            Self::Product(roles) => roles.worker.log().lines().rev().take(10).collect::<Vec<_>>().join("\n"),
+            Self::Product(roles) => roles.last_words(),
             Self::Variant(_) => "its errors stand above".into(),
         }
     }
-}
-
-fn start(variant: Variant, told: &Told) -> Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(told.arguments(variant)).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-    command.spawn().with_context(|| format!("starting {}", variant.name()))
 }

@@ -6,13 +6,13 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Result, ensure};
-use lapin::{Channel, message::Delivery, options::*};
+use lapin::{BasicProperties, Channel, Connection, message::Delivery, options::*};
 use sea_orm::sqlx::{self, PgPool, postgres::PgPoolOptions, types::Uuid};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 
 use crate::{
-    job::{self, Fulfilment, InitAnswer, Outcome, Purchase, Span, StatusAnswer, StatusBody},
+    job::{self, Caller, Fulfilment, InitAnswer, Inventory, Outcome, Purchase, Span, StatusAnswer, StatusBody},
     variant::Told,
 };
 
@@ -20,10 +20,11 @@ use crate::{
 const CONNECTIONS: u32 = 16;
 
 /// Deliveries in hand; more gain nothing here.
-const PREFETCH: usize = 512;
+pub const PREFETCH: usize = 512;
 
-struct Worker {
-    db: PgPool,
+/// What a plain worker has.
+pub struct Plain {
+    pub db: PgPool,
     http: reqwest::Client,
     upstream: String,
     /// Held while a message is handed over, not while its confirm is awaited: numbers and frames must not come apart.
@@ -32,19 +33,24 @@ struct Worker {
 
 pub async fn run(told: &Told) -> Result<Outcome> {
     let connection = job::connect(&told.amqp).await?;
-    let (commands, events) = (connection.create_channel().await?, connection.create_channel().await?);
-    events.confirm_select(ConfirmSelectOptions::default()).await?;
-    let worker = Arc::new(Worker {
-        db: PgPoolOptions::new().max_connections(CONNECTIONS).min_connections(CONNECTIONS).connect(&told.database).await?,
-        http: reqwest::Client::builder().http1_only().no_proxy().build()?,
-        upstream: told.upstream.clone(),
-        events: Mutex::new(events),
-    });
+    let commands = connection.create_channel().await?;
+    let worker = Arc::new(Plain::open(told, &connection).await?);
     let consumers = job::consume(&commands, &told.partners(), PREFETCH).await?;
     job::handle_all(consumers, told.purchases, |delivery| worker.clone().handle(delivery)).await
 }
 
-impl Worker {
+impl Plain {
+    pub async fn open(told: &Told, connection: &Connection) -> Result<Self> {
+        let events = connection.create_channel().await?;
+        events.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self {
+            db: PgPoolOptions::new().max_connections(CONNECTIONS).min_connections(CONNECTIONS).connect(&told.database).await?,
+            http: reqwest::Client::builder().http1_only().no_proxy().build()?,
+            upstream: told.upstream.clone(),
+            events: Mutex::new(events),
+        })
+    }
+
     async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<Span> {
         let delivered = Instant::now();
         let purchase = Purchase::read(delivery.exchange.as_str(), &delivery.data)?;
@@ -54,12 +60,12 @@ impl Worker {
             return Ok(Span::since(delivered));
         }
         delivery.acker.ack(BasicAckOptions::default()).await?;
-        let opened: InitAnswer = self.post(job::INIT, &purchase, &purchase.init_body()).await?;
+        let opened: InitAnswer = self.post(job::INIT, purchase.caller(), &purchase.init_body()).await?;
         self.opened(&purchase, &opened.session_id).await?;
         let body = StatusBody { session_id: &opened.session_id };
-        let answer: StatusAnswer = self.post(job::STATUS, &purchase, &body).await?;
+        let answer: StatusAnswer = self.post(job::STATUS, purchase.caller(), &body).await?;
         let (id, event) = self.fulfilled(&purchase, &opened.session_id, &answer.result).await?;
-        self.publish(&purchase, id, &event).await?;
+        self.publish(purchase.routing_key(), job::event_properties(id, &purchase), &event).await?;
         Ok(Span::since(delivered))
     }
 
@@ -100,19 +106,26 @@ impl Worker {
         Ok((id, event))
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, purchase: &Purchase, body: &impl Serialize) -> Result<T> {
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, caller: Caller<'_>, body: &impl Serialize) -> Result<T> {
         let request = self
             .http
             .post(format!("{}{path}", self.upstream))
-            .header("X-API-Key", job::key(&purchase.partner))
-            .header("X-Request-Id", purchase.reference())
+            .header("X-API-Key", job::key(caller.partner))
+            .header("X-Request-Id", caller.reference)
             .json(body);
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
-    async fn publish(&self, purchase: &Purchase, id: Uuid, event: &str) -> Result<()> {
+    /// What a user holds.
+    pub async fn inventory(&self, partner: &str, user: &str) -> Result<Inventory> {
+        let request =
+            self.http.get(format!("{}{}/{user}", self.upstream, job::INVENTORY)).header("X-API-Key", job::key(partner));
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Returns when it is confirmed.
+    pub async fn publish(&self, key: String, properties: BasicProperties, event: &str) -> Result<()> {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let (key, properties) = (purchase.routing_key(), job::event_properties(id, purchase));
         let events = self.events.lock().await;
         let confirm = events.basic_publish(job::EVENTS.into(), key.into(), options, event.as_bytes(), properties).await?;
         drop(events);

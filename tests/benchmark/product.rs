@@ -4,6 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clawback_tests::{Role, wait::until};
+use sea_orm::DatabaseConnection;
 
 use crate::{
     ceiling,
@@ -20,15 +21,15 @@ const POLLS: usize = 8_000;
 /// The last marks follow the last event by one commit.
 const MARKED: Duration = Duration::from_secs(10);
 
-/// A worker and a scheduler.
+/// A worker and its schedulers.
 pub struct Roles {
     pub worker: Role,
-    pub scheduler: Role,
+    pub schedulers: Vec<Role>,
 }
 
 impl Roles {
-    /// Starts both. Deliveries begin as soon as the worker is up.
-    pub async fn start(ground: &mut Ground, run: &Run) -> Result<Self> {
+    /// Starts a worker and so many schedulers. Deliveries begin as soon as the worker is up.
+    pub async fn start(ground: &mut Ground, run: &Run, schedulers: usize) -> Result<Self> {
         let partners = ground.partners.clone();
         let installation = &mut ground.installation;
         installation.set("AMQP_URL", &run.told.amqp).set("DATABASE_URL", &run.told.database);
@@ -37,21 +38,32 @@ impl Roles {
             installation.set(&key_variable(partner), job::key(partner));
         }
         installation.configure(&configuration(&partners)?)?;
-        let scheduler = installation.start_ready(&["scheduler"]).await?;
+        let mut roles = Vec::new();
+        for _ in 0..schedulers {
+            roles.push(installation.start_ready(&["scheduler"]).await?);
+        }
         let worker = installation.start(&["worker"])?;
-        Ok(Self { worker, scheduler })
+        Ok(Self { worker, schedulers: roles })
     }
 
+    /// The worker's first.
     pub fn pids(&self) -> Vec<i32> {
-        [&self.worker, &self.scheduler].map(|role| role.pid().as_raw_nonzero().get()).into()
+        std::iter::once(&self.worker).chain(&self.schedulers).map(|role| role.pid().as_raw_nonzero().get()).collect()
+    }
+
+    /// What the worker said last.
+    pub fn last_words(&self) -> String {
+        self.worker.log().lines().rev().take(10).collect::<Vec<_>>().join("\n")
     }
 
     pub async fn stop(self) -> Result<()> {
         const DRAIN: Duration = Duration::from_secs(60);
         let worker = self.worker.terminate(DRAIN).await?;
         ensure!(worker.success(), "the worker ended with {worker}");
-        let scheduler = self.scheduler.terminate(DRAIN).await?;
-        ensure!(scheduler.success(), "the scheduler ended with {scheduler}");
+        for scheduler in self.schedulers {
+            let scheduler = scheduler.terminate(DRAIN).await?;
+            ensure!(scheduler.success(), "a scheduler ended with {scheduler}");
+        }
         Ok(())
     }
 }
@@ -60,7 +72,8 @@ impl Roles {
 fn configuration(partners: &[String]) -> Result<String> {
     let share = |whole: usize| whole.div_ceil(partners.len());
     let mut toml = format!(
-        "drain = \"20s\"\n[defaults]\nconcurrency = {}\npoll_concurrency = {}\nrate_per_second = 100000\n",
+        "drain = \"20s\"\n[defaults]\nconcurrency = {0}\npoll_concurrency = {1}\nrate_per_second = 100000\n\
+            sell = {{ concurrency = {0}, rate_per_second = 100000 }}\n",
         share(CONCURRENCY),
         share(POLLS),
     );
@@ -77,28 +90,37 @@ fn key_variable(partner: &str) -> String {
 /// What the store says of a run whose last event is out. Waits until that event is marked.
 pub async fn outcome(run: &Run) -> Result<Outcome> {
     let db = run.open().await?;
+    marked(&db).await?;
+    let fulfilled: i64 = ask(&db, "SELECT count(*) FROM orders WHERE state = 'fulfilled'").await?;
+    let (fulfilled, wanted) = (usize::try_from(fulfilled)?, run.told.purchases);
+    ensure!(fulfilled == wanted, "{fulfilled} of {wanted} purchases were fulfilled");
+    let outcome = told(&db, "orders JOIN events ON subject = orders.id").await?;
+    db.close().await?;
+    Ok(outcome)
+}
+
+/// From the first row to the last event's mark, of these orders and their events.
+pub async fn told(db: &DatabaseConnection, of: &str) -> Result<Outcome> {
+    let took = "extract(epoch FROM sent_at - created_at)::float8 * 1000";
+    let at = |share: &str| format!("SELECT percentile_cont({share}) WITHIN GROUP (ORDER BY {took}) FROM {of}");
+    Ok(Outcome {
+        first: ask(db, &micros("min(created_at)", of)).await?,
+        last: ask(db, &micros("max(sent_at)", of)).await?,
+        p50_ms: ask(db, &at("0.5")).await?,
+        p99_ms: ask(db, &at("0.99")).await?,
+    })
+}
+
+/// Waits until every event is marked as sent.
+pub async fn marked(db: &DatabaseConnection) -> Result<()> {
     until("every event is marked as sent", MARKED, || async {
-        match ask::<i64>(&db, "SELECT count(*) FROM events WHERE sent_at IS NULL").await {
+        match ask::<i64>(db, "SELECT count(*) FROM events WHERE sent_at IS NULL").await {
             Ok(0) => Ok(()),
             Ok(unsent) => Err(format!("{unsent} are not")),
             Err(error) => Err(error.to_string()),
         }
     })
-    .await?;
-    let fulfilled: i64 = ask(&db, "SELECT count(*) FROM orders WHERE state = 'fulfilled'").await?;
-    let (fulfilled, wanted) = (usize::try_from(fulfilled)?, run.told.purchases);
-    ensure!(fulfilled == wanted, "{fulfilled} of {wanted} purchases were fulfilled");
-    let took = "extract(epoch FROM sent_at - created_at)::float8 * 1000";
-    let joined = "FROM orders JOIN events ON subject = orders.id";
-    let at = |share: &str| format!("SELECT percentile_cont({share}) WITHIN GROUP (ORDER BY {took}) {joined}");
-    let outcome = Outcome {
-        first: ask(&db, &micros("min(created_at)", "purchases")).await?,
-        last: ask(&db, &micros("max(sent_at)", "events")).await?,
-        p50_ms: ask(&db, &at("0.5")).await?,
-        p99_ms: ask(&db, &at("0.99")).await?,
-    };
-    db.close().await?;
-    Ok(outcome)
+    .await
 }
 
 /// `buy/init` calls answered per second, from the first that began to the last answer.
@@ -112,7 +134,7 @@ pub async fn inits_per_second(run: &Run) -> Result<f64> {
     Ok(answered as f64 / ((last - first) as f64 / 1e6))
 }
 
-fn micros(what: &str, table: &str) -> String {
+pub fn micros(what: &str, table: &str) -> String {
     format!("SELECT (extract(epoch FROM {what}) * 1000000)::bigint FROM {table}")
 }
 

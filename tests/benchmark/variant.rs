@@ -1,10 +1,19 @@
 //! One variant in a process of its own: it does its job, says what came of it, and waits to be ended, so that its CPU can be read.
 
-use anyhow::Result;
-use clap::{Args, ValueEnum};
-use tokio::io::{AsyncReadExt, stdin};
+use std::{process::Stdio, time::Duration};
 
-use crate::{broker_only, ceiling, job, plain, store_only};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, stdin},
+    process::{Child, Command},
+};
+
+use crate::{
+    broker_only, ceiling,
+    job::{self, Outcome},
+    plain, plain_sales, plain_users, store_only,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Variant {
@@ -13,6 +22,9 @@ pub enum Variant {
     Broker,
     Store,
     Bare,
+    Syncs,
+    Digests,
+    Sales,
 }
 
 impl Variant {
@@ -23,6 +35,9 @@ impl Variant {
             Variant::Broker => "broker",
             Variant::Store => "store",
             Variant::Bare => "bare",
+            Variant::Syncs => "syncs",
+            Variant::Digests => "digests",
+            Variant::Sales => "sales",
         }
     }
 }
@@ -38,6 +53,7 @@ pub struct Told {
     pub upstream: String,
     #[arg(long)]
     pub partners: usize,
+    /// Or whatever else the run consists of.
     #[arg(long)]
     pub purchases: usize,
 }
@@ -73,8 +89,41 @@ pub async fn run(flags: Flags) -> Result<()> {
         Variant::Broker => broker_only::run(told).await?,
         Variant::Store => store_only::run(told).await?,
         Variant::Bare => store_only::run_bare(told).await?,
+        Variant::Syncs => plain_users::sync(told).await?,
+        Variant::Digests => plain_users::warn(told).await?,
+        Variant::Sales => plain_sales::run(told).await?,
     };
     println!("{}", serde_json::to_string(&outcome)?);
     stdin().read_to_end(&mut Vec::new()).await?;
     Ok(())
+}
+
+/// A variant's process, from outside.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(variant: Variant, told: &Told) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(told.arguments(variant)).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.spawn().map(Self).with_context(|| format!("starting {}", variant.name()))
+    }
+
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.0.id().context("it has ended already")?.cast_signed())
+    }
+
+    /// What it says came of it, within this time. Then it waits to be stopped.
+    pub async fn outcome(&mut self, within: Duration) -> Result<Outcome> {
+        let said = self.0.stdout.as_mut().context("its standard output is ours")?;
+        let mut line = String::new();
+        tokio::time::timeout(within, BufReader::new(said).read_line(&mut line)).await.context("it hangs")??;
+        ensure!(!line.is_empty(), "it ended without a result");
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    pub async fn stop(mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        let status = self.0.wait().await?;
+        if status.success() { Ok(()) } else { bail!("it ended with {status}") }
+    }
 }
