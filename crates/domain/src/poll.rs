@@ -109,6 +109,11 @@ pub fn next_nudge(nudges: u32) -> Duration {
     backoff(Duration::from_secs(5), Duration::from_secs(300), nudges)
 }
 
+/// The same of a user, to whom something may be due within minutes: 5 s doubling to a minute.
+pub fn next_nudge_of_user(nudges: u32) -> Duration {
+    backoff(Duration::from_secs(5), Duration::from_secs(60), nudges)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

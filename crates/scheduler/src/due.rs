@@ -30,7 +30,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(2);
 /// What was claimed in one go.
 struct Claimed {
     steps: Vec<(PartnerId, Step)>,
-    /// There may be more that is due.
+    /// There may be more orders that are due.
     is_more: bool,
 }
 
@@ -83,7 +83,8 @@ impl Scheduler {
         }
     }
 
-    /// Orders first: users can wait for minutes, and what is claimed of either goes out before more of the other is.
+    /// Orders first: users can wait for minutes, and what is claimed of either goes out before more of the other is. Of users no more than a
+    /// batch is claimed between two looks: whoever finds no place at a worker was claimed for nothing.
     async fn claim(&self, now: Time, full: &[PartnerId]) -> Result<Claimed, StoreError> {
         let orders = self.store.claim_due(now, BATCH, full).await?;
         let users = match self.store.claim_due_users(now, BATCH, full).await {
@@ -96,7 +97,7 @@ impl Scheduler {
             }
             Err(error) => return Err(error),
         };
-        let is_more = [orders.len(), users.len()].contains(&(BATCH as usize));
+        let is_more = orders.len() == BATCH as usize;
         let order = |due: Due| (due.partner, Step { row: Row::Order(due.order), version: due.version });
         let user = |due: DueUser| (due.partner, Step { row: Row::User(due.user), version: due.version });
         Ok(Claimed { steps: orders.into_iter().map(order).chain(users.into_iter().map(user)).collect(), is_more })

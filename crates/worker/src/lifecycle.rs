@@ -16,6 +16,7 @@ use std::{
 use clawback_broker::{Health, topology};
 use clawback_domain::PartnerId;
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 /// How often the workers of a partner are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(3);
 const PRICES_WITHIN: Duration = Duration::from_secs(2);
+/// Turns of users that are at the store at once: more only wait for each other, and purchases for all of them.
+const MOST_TURNS: usize = 32;
 const UNROUTED_PREFETCH: u16 = 32;
 
 pub struct Worker {
@@ -39,6 +42,8 @@ pub struct Worker {
     /// Deliveries being handled and purchases being held.
     pub(crate) handlers: TaskTracker,
     consumers: TaskTracker,
+    /// Turns of users at the store.
+    pub(crate) turns: Semaphore,
     started: AtomicBool,
 }
 
@@ -51,6 +56,7 @@ impl Worker {
             stopping: CancellationToken::new(),
             handlers: TaskTracker::new(),
             consumers: TaskTracker::new(),
+            turns: Semaphore::new(MOST_TURNS),
             started: AtomicBool::new(false),
         })
     }

@@ -1,6 +1,6 @@
 //! One partner inside one worker: its configuration as last reloaded, and its share of the limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use clawback_domain::{
     Clock, PartnerId, Time,
@@ -11,7 +11,7 @@ use clawback_domain::{
 use clawback_phygitals::Upstream;
 use clawback_webhook::Endpoint;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::{
     crowds::Crowds,
@@ -22,9 +22,11 @@ use crate::{
 
 /// Users whose inventories are read at once by one worker: each may hold some MB.
 const MOST_LOOKS: u32 = 16;
-/// Users who wait for that, each with its step in hand.
-const MOST_WAITING: usize = 128;
-/// How long one does.
+/// Users whose turns are under way in one worker, each with its step in hand until it is looked at.
+const PLACES: RangeInclusive<u32> = 16..=256;
+/// How long a step waits for one. No longer than the user is left alone after the claim: the next claim makes the step void.
+const PLACE_WAIT: Duration = Duration::from_secs(3);
+/// How long a turn waits for its look.
 pub(crate) const LOOK_WAIT: Duration = Duration::from_secs(30);
 
 /// A partner's rules for its users' items, as last reloaded.
@@ -49,6 +51,7 @@ pub(crate) struct Tenant {
     polls: Concurrency,
     sales: Urgency,
     sale_rate: Rate,
+    places: Concurrency,
     looks: Urgency,
     look_rate: Rate,
     pub crowds: Crowds,
@@ -66,6 +69,7 @@ impl Tenant {
             polls: Concurrency::new(partner.limits.poll_concurrency),
             sales: Urgency::new(partner.limits.sell_concurrency),
             sale_rate: Rate::new(partner.limits.sells_per_second),
+            places: Concurrency::new(places(partner.limits.rate_per_second)),
             looks: Urgency::new(MOST_LOOKS),
             look_rate: Rate::new(partner.limits.rate_per_second),
             crowds: Crowds::default(),
@@ -98,6 +102,7 @@ impl Tenant {
         self.polls.resize(share.poll_concurrency);
         self.sales.resize(share.sell_concurrency);
         self.sale_rate.set(share.sells_per_second);
+        self.places.resize(places(share.rate_per_second));
         self.look_rate.set(share.rate_per_second);
     }
 
@@ -166,9 +171,18 @@ impl Tenant {
         clock.timeout(LOOK_WAIT, permit).await
     }
 
-    /// Whether so many wait for their look already that others had better wait in their rows: steps must not stand behind them.
-    pub fn looks_are_crowded(&self) -> bool {
-        self.looks.waiting() >= MOST_WAITING
+    /// A place for one user's turn, and one of those `at_the_store`; `None` when they were not had in time. Then the user had better wait in
+    /// the row, for other steps stand behind this one.
+    pub async fn place<'a>(
+        &self,
+        clock: &dyn Clock,
+        at_the_store: &'a Semaphore,
+    ) -> Option<(OwnedSemaphorePermit, SemaphorePermit<'a>)> {
+        let both: BoxFuture<'_, _> = Box::pin(async {
+            let place = self.places.acquire().await;
+            (place, at_the_store.acquire().await.expect("it is never closed"))
+        });
+        clock.timeout(PLACE_WAIT, both).await
     }
 
     /// What is watched for its users.
@@ -198,4 +212,9 @@ impl Tenant {
     pub async fn poll_permit(&self) -> OwnedSemaphorePermit {
         self.polls.acquire().await
     }
+}
+
+/// No more than get their look in time.
+fn places(looks_per_second: u32) -> u32 {
+    looks_per_second.saturating_mul(LOOK_WAIT.as_secs() as u32 / 2).clamp(*PLACES.start(), *PLACES.end())
 }

@@ -1,7 +1,7 @@
 //! A user's turn: their inventory is read, they are warned, and what is to be sold before it expires is handed over.
 //!
 //! ```text
-//! step ─▶ turn taken ─▶ is a look wanted? ─▶ permit ─▶ ack ─▶ the inventory ─▶ sales handed over ─▶ one commit ─▶ its events
+//! step ─▶ place ─▶ turn taken ─▶ is a look wanted? ─▶ permit ─▶ ack ─▶ the inventory ─▶ sales handed over ─▶ one commit ─▶ its events
 //! ```
 //! What is due is decided by [`Turn`], before the look and after it. The turn moved `due_at` beyond everything that it may wait for; if the
 //! worker dies, at any line, the user comes due again, and what was sent by then is not planned any more.
@@ -27,23 +27,20 @@ use crate::{consume::InHand, lifecycle::Worker, permits::Urgent, tell, tenant::T
 
 /// Beyond the wait for a permit and the time-out of the look, a turn takes no longer than this.
 const MARGIN: Duration = Duration::from_secs(60);
-/// When a user comes back for whom there is no room now.
-const CROWDED: Duration = Duration::from_secs(10);
 /// How long a digest may wait for a store that is away: what it says was read before.
 const MOST_DELAY: Duration = Duration::from_secs(30);
 
 impl Worker {
     /// Handles the step of a user.
     pub(crate) async fn step_user(&self, tenant: &Arc<Tenant>, hand: &InHand, id: &UserId, version: i64) {
-        if tenant.looks_are_crowded() {
-            self.take_turn_of_user(tenant, id, version, self.doors.clock.jitter(CROWDED)).await;
-            return hand.ack().await;
-        }
+        // Without a place nothing is written: the claim has moved `due_at` on, further with every time.
+        let Some((_place, at_the_store)) = tenant.place(&*self.doors.clock, &self.turns).await else { return hand.ack().await };
         let cover = tenant.rules().timeouts.inventory + crate::tenant::LOOK_WAIT + MARGIN;
         let Some(user) = self.take_turn_of_user(tenant, id, version, cover).await else { return hand.ack().await };
         reach(Point::UserTurnTaken);
         let Some(watching) = self.watching(tenant, &user).await else { return hand.ack().await };
         let look = self.wants_look(tenant, &watching).await;
+        drop(at_the_store);
         let good = match look {
             None => None,
             Some(wanted) => match self.look_permit(tenant, wanted).await {
@@ -60,6 +57,7 @@ impl Worker {
         };
         hand.ack().await;
         reach(Point::UserLookedNotSettled);
+        let _at_the_store = self.turns.acquire().await.expect("it is never closed");
         let watching = match good {
             None | Some(false) => Some(watching),
             Some(true) => {
@@ -122,6 +120,7 @@ impl Worker {
     async fn look_at_user(&self, tenant: &Tenant, id: &UserId, permit: Urgent) -> bool {
         let Some(reading) = self.read_inventory(tenant, id).await else { return false };
         drop(permit);
+        let _at_the_store = self.turns.acquire().await.expect("it is never closed");
         let good = self.take_stock(tenant, id, &reading).await;
         tell::synced(&tenant.id, good);
         good

@@ -9,7 +9,7 @@ use clawback_domain::{
     event::Event,
     item::{Expiry, Pull},
     planted::{Bug, planted},
-    poll::next_nudge,
+    poll::next_nudge_of_user,
     user::{SYNC_AFTER, Settling, User, Watching},
     warning::{Change, Digested, Lead, Row, RowState, UserSettings},
 };
@@ -124,7 +124,7 @@ impl People {
         claimed.truncate(limit as usize);
         let claim = |(_, (partner, user)): (Time, Key)| {
             let person = self.person(&partner, &user);
-            person.user.due_at = Some(after(now, next_nudge(person.nudges)));
+            person.user.due_at = Some(after(now, next_nudge_of_user(person.nudges)));
             person.user.version += 1;
             person.nudges += 1;
             DueUser { version: person.user.version, partner, user }

@@ -1,5 +1,7 @@
 //! Orders read, claimed and lifted: everything about them that does not share a group commit.
 
+use std::time::Duration;
+
 use clawback_domain::{
     OrderId, PartnerId, PurchaseId, Time, UserId,
     clock::after,
@@ -210,13 +212,13 @@ struct Held {
 
 /// Where a claim moves an order's `due_at`: not past `not_after`, at which an accepted order must change by itself.
 fn nudged(now: Time, values: &mut Vec<Value>) -> String {
-    let next = nudged_on(now, values);
+    let next = nudged_on(now, next_nudge, values);
     format!("CASE WHEN state = 'accepted' AND not_after > $1 AND not_after < {next} THEN not_after ELSE {next} END")
 }
 
 /// Where a claim moves a row's `due_at`, as SQL over the row: later with every nudge. The moments are reckoned here and bound, so that no
 /// SQL adds times.
-pub fn nudged_on(now: Time, values: &mut Vec<Value>) -> String {
+pub fn nudged_on(now: Time, next_nudge: fn(u32) -> Duration, values: &mut Vec<Value>) -> String {
     let mut bind = |span| {
         values.push(after(now, span).into());
         format!("${}", values.len())

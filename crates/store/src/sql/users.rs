@@ -9,6 +9,7 @@ use clawback_domain::{
     event::Event,
     item::Pull,
     pause::CommandKind,
+    poll::next_nudge_of_user,
     user::{Settling, User, Watching},
     warning::UserSettings,
 };
@@ -58,7 +59,7 @@ impl Users for Sql {
         let mut values: Vec<Value> = vec![now.into(), i64::from(limit).into()];
         let others = not_of(except, &mut values);
         let skip = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
-        let nudged = nudged_on(now, &mut values);
+        let nudged = nudged_on(now, next_nudge_of_user, &mut values);
         let claimed = format!(
             "WITH c AS MATERIALIZED (
                 SELECT partner AS of_partner, user_id AS of_user FROM users WHERE due_at <= $1 {others}

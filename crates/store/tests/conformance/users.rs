@@ -4,7 +4,7 @@ use clawback_domain::{
     UserId,
     clock::after,
     item::Expiry,
-    poll::next_nudge,
+    poll::next_nudge_of_user,
     user::{Settling, User},
     warning::{UserSettings, zone},
 };
@@ -86,17 +86,17 @@ pub async fn each_claim_of_a_user_doubles_the_wait_until_a_turn(store: Stage) {
         let claimed = claim_users(&*store, now, 10, &[]).await;
         let after_claim = known(&*store, "user-1").await;
         assert_eq!((claimed.len(), claimed[0].version, after_claim.version), (1, i64::from(nudges) + 1, i64::from(nudges) + 1));
-        assert_eq!(after_claim.due_at, Some(after(now, next_nudge(nudges))));
+        assert_eq!(after_claim.due_at, Some(after(now, next_nudge_of_user(nudges))));
         now = after_claim.due_at.unwrap();
     }
     let take = async |version, due| store.take_turn_of_user(&acme(), &user("user-1"), version, due).await.unwrap();
-    assert_eq!(take(7, after(now, next_nudge(0))).await, None, "another version");
+    assert_eq!(take(7, after(now, next_nudge_of_user(0))).await, None, "another version");
     assert_eq!(store.take_turn_of_user(&acme(), &user("nobody"), 0, now).await.unwrap(), None);
     let taken = take(8, now).await.expect("the version fits");
     assert_eq!((taken.version, taken.due_at, &taken), (9, Some(now), &known(&*store, "user-1").await));
     assert_eq!(take(8, now).await, None, "a turn is taken once");
     claim_users(&*store, now, 10, &[]).await;
-    assert_eq!(known(&*store, "user-1").await.due_at, Some(after(now, next_nudge(0))));
+    assert_eq!(known(&*store, "user-1").await.due_at, Some(after(now, next_nudge_of_user(0))));
 }
 
 pub async fn claimers_side_by_side_never_claim_the_same_user(store: Stage) {
