@@ -6,9 +6,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use clawback_domain::Time;
-use clawback_tests::{Role, rehearsal::Stage, servers, wait::until};
+use clawback_tests::{
+    Role,
+    rehearsal::{Stage, gauge},
+    servers,
+    wait::until,
+};
 use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult, Statement};
 use tokio::time::sleep;
 
@@ -23,6 +28,8 @@ const FAR: TimeDelta = TimeDelta::hours(12);
 const REST: Duration = Duration::from_secs(300);
 /// A turn that was taken moves `due_at` by so much, with the built-in time-outs: while one is under way its look must not grow old.
 const COVER: TimeDelta = TimeDelta::seconds(105);
+/// Each process asks several times a second.
+const FOLLOWED: Duration = Duration::from_secs(30);
 /// A turn takes milliseconds. What its worker's death has ended looks the same, and is not waited for.
 const TURN: Duration = Duration::from_secs(3);
 /// More would mean that somebody is due again and again.
@@ -164,7 +171,20 @@ impl Days {
             _ => now,
         };
         self.jumped = Instant::now();
-        Ok(())
+        self.followed().await
+    }
+
+    /// Waits until every process has seen the jump: what happened before that would be dated before it.
+    async fn followed(&self) -> Result<()> {
+        let ahead = usize::try_from((self.at - Utc::now()).num_seconds().max(0))?;
+        until("every process follows the sandbox's clock", FOLLOWED, || async {
+            for role in self.schedulers.iter().chain(&self.workers) {
+                let seen = gauge(role, "clawback.clock.offset").await?;
+                ensure!(seen + 1 >= ahead, "one is {seen} s ahead of the system's, not {ahead} s");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Waits until everybody who was due is seen to.

@@ -153,7 +153,7 @@ fn lives(ledger: &Ledger, pulls: &[Pull], users: &Users) -> Result<BTreeMap<Pull
 /// As it was read, if that can be.
 fn expiry(pull: &Pull, bought_at: Time) -> Result<Option<Time>> {
     let Expiry::At(expiry) = pull.sight.expiry else {
-        ensure!(pull.sight.expiry == Expiry::Never, "{} was never read", pull.id);
+        ensure!(pull.sight.expiry == Expiry::Never, "never read: {pull:?}");
         return Ok(None);
     };
     let can_be = WINDOWS.iter().any(|days| (expiry - bought_at - TimeDelta::days(*days)).abs() < TimeDelta::seconds(5));

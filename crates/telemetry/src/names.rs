@@ -111,7 +111,7 @@ pub const PRUNED: &str = "clawback.pruned";
 pub const COMMIT_ROWS: &str = "clawback.store.commit.rows";
 /// How long a group commit took [outcome].
 pub const COMMIT_DURATION: &str = "clawback.store.commit.duration";
-/// Seconds by which our clock is corrected to the store's.
+/// Seconds by which our clock is corrected to the store's, or ahead of the system's where it follows the sandbox's.
 pub const CLOCK_OFFSET: &str = "clawback.clock.offset";
 /// 1 when this process is ready.
 pub const READY: &str = "clawback.ready";
@@ -163,7 +163,11 @@ pub const METRICS: &[(&str, Kind, &str)] = &[
     (PRUNED, Kind::Counter, "What was old and is removed"),
     (COMMIT_ROWS, Kind::Count, "Rows per group commit"),
     (COMMIT_DURATION, Kind::Seconds, "Duration of group commits"),
-    (CLOCK_OFFSET, Kind::Gauge, "Seconds by which the clock is corrected to the store's"),
+    (
+        CLOCK_OFFSET,
+        Kind::Gauge,
+        "Seconds by which the clock is corrected to the store's, or ahead of the system's where it follows the sandbox's",
+    ),
     (READY, Kind::Gauge, "1 when this process is ready"),
 ];
 

@@ -21,6 +21,7 @@ use clawback_domain::{
     Clock, Time,
     clock::{BoxFuture, micros},
 };
+use clawback_telemetry::names;
 use parking_lot::Mutex;
 use reqwest::{Client, redirect::Policy};
 use serde::Deserialize;
@@ -163,6 +164,7 @@ impl UpstreamClock {
             *ahead = if first { told } else { told.max(*ahead) };
             gained >= JUMP
         });
+        metrics::gauge!(names::CLOCK_OFFSET).set(self.ahead().as_secs_f64());
         let behind = if first { 0 } else { gained.min(0).saturating_neg() };
         self.behind.store(behind, Ordering::Relaxed);
         if gained >= JUMP {
