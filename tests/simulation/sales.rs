@@ -8,7 +8,7 @@ use clawback_domain::{
     reason::WaitCode,
     sellback::{Sellback, State},
 };
-use clawback_sandbox::ledger::LedgerSellback;
+use clawback_sandbox::ledger::{Ledger, LedgerSellback};
 
 use clawback_store::memory::Snapshot;
 
@@ -27,9 +27,9 @@ struct Sales<'a> {
 }
 
 pub fn sales(whole: &Whole<'_>) -> Vec<Violation> {
-    let ledger = whole.world.engine().lock().ledger().sellbacks;
+    let ledger = whole.world.engine().lock().ledger();
     let mut items = BTreeMap::<&str, Sales<'_>>::new();
-    for sale in &ledger {
+    for sale in &ledger.sellbacks {
         items.entry(&sale.item_id).or_default().made.push(sale);
     }
     let mut violations = Vec::new();
@@ -53,7 +53,8 @@ pub fn sales(whole: &Whole<'_>) -> Vec<Violation> {
             violations.push(format!("lose nothing: sellback {id} was published and has no row"));
         }
     }
-    let all_known = |(item, sales): &(&&str, &Sales<'_>)| !sales.made.iter().any(|sale| is_beyond_evidence(whole, item, sale));
+    let all_known =
+        |(item, sales): &(&&str, &Sales<'_>)| !sales.made.iter().any(|sale| is_beyond_evidence(whole, &ledger, item, sale));
     violations.extend(items.iter().filter(all_known).flat_map(|(item, sales)| of_item(item, sales)));
     violations.extend(pulls(whole));
     violations
@@ -78,9 +79,8 @@ fn is_kept(whole: &Whole<'_>, id: OrderId) -> bool {
 }
 
 /// Whether some copy of the item was not written down when one was sold: the upstream sells the oldest, whosever it is, and it may leave unseen.
-fn is_beyond_evidence(whole: &Whole<'_>, item: &str, sale: &LedgerSellback) -> bool {
-    let drawn = whole.world.engine().lock().ledger().purchases;
-    let before = drawn.iter().filter(|one| one.purchased_at <= sale.sold_at).flat_map(|one| &one.items);
+fn is_beyond_evidence(whole: &Whole<'_>, ledger: &Ledger, item: &str, sale: &LedgerSellback) -> bool {
+    let before = ledger.purchases.iter().filter(|one| one.purchased_at <= sale.sold_at).flat_map(|one| &one.items);
     let sold_at = whole.world.by_our_clock(sale.sold_at);
     let known = whole.snapshot.pulls.iter().filter(|pull| pull.item.item_id.as_str() == item && pull.created_at <= sold_at);
     before.filter(|one| one.item_id == item).count() > known.count()

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Rows claimed in one statement.
 const BATCH: u32 = 256;
-/// Between two looks when less than a batch was due.
+/// Between two looks when less than a batch of orders was due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How many steps may wait in a partner's queue before its rows are left alone: its workers are behind, more steps would only age.
 const MOST_STEPS: u64 = 2_000;

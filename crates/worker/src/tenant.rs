@@ -11,7 +11,7 @@ use clawback_domain::{
 use clawback_phygitals::Upstream;
 use clawback_webhook::Endpoint;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     crowds::Crowds,
@@ -171,16 +171,16 @@ impl Tenant {
         clock.timeout(LOOK_WAIT, permit).await
     }
 
-    /// A place for one user's turn, and one of those `at_the_store`; `None` when they were not had in time. Then the user had better wait in
+    /// A place for one user's turn, and then what `next` waits for; `None` when they were not had in time. Then the user had better wait in
     /// the row, for other steps stand behind this one.
-    pub async fn place<'a>(
+    pub async fn place<T: Send>(
         &self,
         clock: &dyn Clock,
-        at_the_store: &'a Semaphore,
-    ) -> Option<(OwnedSemaphorePermit, SemaphorePermit<'a>)> {
+        next: impl Future<Output = T> + Send,
+    ) -> Option<(OwnedSemaphorePermit, T)> {
         let both: BoxFuture<'_, _> = Box::pin(async {
             let place = self.places.acquire().await;
-            (place, at_the_store.acquire().await.expect("it is never closed"))
+            (place, next.await)
         });
         clock.timeout(PLACE_WAIT, both).await
     }

@@ -22,6 +22,7 @@ use clawback_domain::{
     warning::{Crowd, Offer, Turn, Wanted},
 };
 use clawback_store::{Inserted, StoreError};
+use tokio::sync::SemaphorePermit;
 
 use crate::{consume::InHand, lifecycle::Worker, permits::Urgent, tell, tenant::Tenant};
 
@@ -34,7 +35,9 @@ impl Worker {
     /// Handles the step of a user.
     pub(crate) async fn step_user(&self, tenant: &Arc<Tenant>, hand: &InHand, id: &UserId, version: i64) {
         // Without a place nothing is written: the claim has moved `due_at` on, further with every time.
-        let Some((_place, at_the_store)) = tenant.place(&*self.doors.clock, &self.turns).await else { return hand.ack().await };
+        let Some((_place, at_the_store)) = tenant.place(&*self.doors.clock, self.at_the_store()).await else {
+            return hand.ack().await;
+        };
         let cover = tenant.rules().timeouts.inventory + crate::tenant::LOOK_WAIT + MARGIN;
         let Some(user) = self.take_turn_of_user(tenant, id, version, cover).await else { return hand.ack().await };
         reach(Point::UserTurnTaken);
@@ -57,7 +60,7 @@ impl Worker {
         };
         hand.ack().await;
         reach(Point::UserLookedNotSettled);
-        let _at_the_store = self.turns.acquire().await.expect("it is never closed");
+        let _at_the_store = self.at_the_store().await;
         let watching = match good {
             None | Some(false) => Some(watching),
             Some(true) => {
@@ -68,6 +71,11 @@ impl Worker {
         if let Some(watching) = watching.filter(|watching| watching.user.version == user.version) {
             self.settle_turn(tenant, watching, good).await;
         }
+    }
+
+    /// A place among the few turns that are at the store.
+    pub(crate) async fn at_the_store(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("it is never closed")
     }
 
     async fn take_turn_of_user(&self, tenant: &Tenant, id: &UserId, version: i64, due_in: Duration) -> Option<User> {
@@ -120,7 +128,7 @@ impl Worker {
     async fn look_at_user(&self, tenant: &Tenant, id: &UserId, permit: Urgent) -> bool {
         let Some(reading) = self.read_inventory(tenant, id).await else { return false };
         drop(permit);
-        let _at_the_store = self.turns.acquire().await.expect("it is never closed");
+        let _at_the_store = self.at_the_store().await;
         let good = self.take_stock(tenant, id, &reading).await;
         tell::synced(&tenant.id, good);
         good
